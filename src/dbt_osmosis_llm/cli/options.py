@@ -1,0 +1,62 @@
+"""Our command line options, made from the one table of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from dbt_osmosis_llm.config import OPTIONS, Option
+
+_PREFIX = "llm_"
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def click_options() -> list[click.Option]:
+    """Return a click option for each setting that has a flag."""
+    return [_click_option(option, option.flag) for option in OPTIONS if option.flag]
+
+
+def _click_option(option: Option, flag: str) -> click.Option:
+    notes = [f"env: {option.env}"] if option.env else []
+    if option.default is not None and not option.is_switch:
+        shown = f"{option.default:g}" if isinstance(option.default, float) else option.default
+        notes.append(f"default: {shown}")
+    help_text = f"{option.help}  [{'; '.join(notes)}]" if notes else option.help
+    if option.is_switch:
+        return click.Option([flag, _PREFIX + option.name], is_flag=True, help=help_text)
+    return click.Option([flag, _PREFIX + option.name], metavar=option.metavar, help=help_text)
+
+
+def setting_options(*names: str) -> Callable[[Function], Function]:
+    """Return a decorator that gives a command of ours the flags of some settings."""
+
+    def decorate(function: Function) -> Function:
+        for option in OPTIONS:
+            if option.name in names and option.flag:
+                made = _click_option(option, option.flag)
+                function.__dict__.setdefault("__click_params__", []).append(made)
+        return function
+
+    return decorate
+
+
+def take_flags(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Take our values out of a callback's arguments.
+
+    Returns:
+        Flag, e.g. ``--llm-stats``, to value; only those given on the command line.
+    """
+    flags = {}
+    for option in OPTIONS:
+        value = kwargs.pop(_PREFIX + option.name, None)
+        if option.flag and value not in (None, False):
+            flags[option.flag] = value
+    return flags
+
+
+def by_name(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the values by the names of `Settings`."""
+    return {option.name: flags[option.flag] for option in OPTIONS if option.flag in flags}

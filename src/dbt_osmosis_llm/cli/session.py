@@ -1,0 +1,119 @@
+"""One run of ``--synthesize``: settings first, then dbt-osmosis, then what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from dbt_osmosis_llm.cli.options import by_name
+from dbt_osmosis_llm.config import Settings, SettingsError, load_settings
+from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client
+from dbt_osmosis_llm.llm.exceptions import LLMConfigError
+from dbt_osmosis_llm.llm.prompts import Prompts, load_prompts
+from dbt_osmosis_llm.llm.usage import get_usage_stats
+from dbt_osmosis_llm.synthesis.engine import Engine, RunReport
+
+_META_KEY = "dbt_osmosis_llm.session"
+
+
+class UserError(click.ClickException):
+    """A mistake of the user's: one line, exit code 2."""
+
+    exit_code = 2
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn what is wrong with a setting into one line and exit code 2."""
+    try:
+        yield
+    except (SettingsError, LLMConfigError) as error:
+        raise UserError(str(error)) from None
+
+
+class Session:
+    """The settings, the client and the outcome of one run."""
+
+    def __init__(self, settings: Settings, prompts: Prompts, client: LLMClient) -> None:
+        self.settings = settings
+        self.prompts = prompts
+        self.client = client
+        self.report: RunReport | None = None
+
+    @classmethod
+    def prepare(cls, flags: dict[str, Any], kwargs: Mapping[str, Any]) -> Session:
+        """Check all that can be checked before dbt is loaded or a file is touched.
+
+        Raises:
+            UserError: A setting, key, prompt file or SDK is wrong or missing.
+        """
+        with user_errors():
+            settings = load_settings(
+                by_name(flags), kwargs.get("project_dir"), _cli_vars(kwargs.get("vars"))
+            )
+            prompts = load_prompts(settings.prompt_file, settings.prompt_overrides)
+            client = build_client(LLMConfig.from_env(settings))
+        return cls(settings, prompts, client)
+
+    def synthesize(self, context: Any) -> None:
+        """Fill what the context's nodes lack; dbt-osmosis writes it afterwards."""
+        from dbt_osmosis_llm.host import HostProject
+
+        engine = Engine(self.client, self.prompts, max_sql_chars=self.settings.max_sql_chars)
+        self.report = engine.run(HostProject(context))
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 when all was answered, 1 when nodes failed, 2 when the run had to stop."""
+        if self.report is None:
+            return 0
+        return 2 if self.report.stopped_by else int(bool(self.report.failures))
+
+
+def current_session() -> Session:
+    """Return the session of the command that runs."""
+    session: Session = click.get_current_context().meta[_META_KEY]
+    return session
+
+
+def run_with_synthesis(
+    host_callback: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    flags: dict[str, Any],
+) -> None:
+    """Run dbt-osmosis's command with our synthesis in it and say what came of it.
+
+    Raises:
+        UserError: The run could not start.
+        SystemExit: With the run's exit code, or the host's own.
+    """
+    session = Session.prepare(flags, kwargs)
+    click.get_current_context().meta[_META_KEY] = session
+    host_exit: Any = 0
+    try:
+        host_callback(*args, **kwargs)
+    except SystemExit as stop:
+        host_exit = stop.code
+    if session.report is not None:
+        from dbt_osmosis_llm.cli.summary import print_summary
+
+        print_summary(session.report, session.client, session.settings, get_usage_stats())
+    if code := session.exit_code or host_exit:
+        raise SystemExit(code)
+
+
+def _cli_vars(text: str | None) -> Mapping[str, Any] | None:
+    """Return the mapping given with ``--vars``; dbt-osmosis itself reports one it cannot read."""
+    if not text:
+        return None
+    import ruamel.yaml
+
+    try:
+        variables = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
+    except ruamel.yaml.YAMLError:
+        return None
+    return variables if isinstance(variables, Mapping) else None

@@ -1,0 +1,131 @@
+"""What a run wrote, what it cost and what it could not do, on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+from dbt_osmosis_llm.config import Settings
+from dbt_osmosis_llm.llm.client import LLMClient
+from dbt_osmosis_llm.llm.exceptions import LLMError
+from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.synthesis.engine import NodeOutcome, RunReport
+
+_MAX_LINES = 20
+
+
+def print_summary(
+    report: RunReport, client: LLMClient, settings: Settings, stats: LLMUsageStats
+) -> None:
+    """Print one line, or the whole statistics with ``--llm-stats``, and every failure."""
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    if settings.show_stats:
+        _print_statistics(console, report, client, stats)
+    else:
+        console.print(_one_line(report, stats))
+    if settings.show_stats:
+        _print_empty(console, report)
+    _print_failures(console, report)
+
+
+def money(cost_usd: float | None) -> str:
+    """Return dollars as people read them; unknown is said, never shown as 0."""
+    if cost_usd is None:
+        return "unknown"
+    if 0 < cost_usd < 0.01:
+        return f"${cost_usd:.6f}".rstrip("0")
+    return f"${cost_usd:.2f}"
+
+
+def _counts(report: RunReport) -> dict[str, int]:
+    outcomes = report.outcomes
+    return {
+        "tables_generated": sum(o.description_written for o in outcomes),
+        "tables_empty": sum(o.description_unknown for o in outcomes),
+        "generated": sum(len(o.generated) for o in outcomes),
+        "inherited": sum(len(o.inherited) for o in outcomes),
+        "empty": sum(len(o.unknown) + len(o.waiting) for o in outcomes),
+    }
+
+
+def _one_line(report: RunReport, stats: LLMUsageStats) -> str:
+    counts, totals = _counts(report), stats.summary()
+    return (
+        f"dbt-osmosis-llm: {counts['tables_generated']} table and {counts['generated']} column "
+        f"texts generated, {counts['inherited']} inherited, "
+        f"{counts['empty'] + counts['tables_empty']} left empty; {totals['requests']} requests, "
+        f"cost {money(totals['cost_usd'])}."
+    )
+
+
+def _print_statistics(
+    console: Console, report: RunReport, client: LLMClient, stats: LLMUsageStats
+) -> None:
+    counts, totals = _counts(report), stats.summary()
+    errors = sum(totals["errors"].values())
+    by_class = ", ".join(f"{name} {count}" for name, count in totals["errors"].items())
+    rows = [
+        ("tables", f"{counts['tables_generated']} generated, {counts['tables_empty']} left empty"),
+        (
+            "columns",
+            f"{counts['generated']} generated, {counts['inherited']} inherited, "
+            f"{counts['empty']} left empty",
+        ),
+        ("requests", f"{totals['requests']:,}"),
+        ("prompt tokens", f"{totals['input_tokens']:,} ({totals['cached_tokens']:,} cached)"),
+        ("completion tokens", f"{totals['output_tokens']:,}"),
+        ("cost", money(totals["cost_usd"])),
+        ("errors", f"{errors} ({by_class})" if errors else "0"),
+        ("time", f"{report.seconds:.1f} s"),
+    ]
+    console.print(f"\nDocumentation by {client.provider}, model {client.model}")
+    table = Table.grid(padding=(0, 2), pad_edge=True)
+    for name, value in rows:
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _print_empty(console: Console, report: RunReport) -> None:
+    empty = [
+        f"{outcome.node_id}: {', '.join(_empty_texts(outcome))}"
+        for outcome in report.outcomes
+        if _empty_texts(outcome)
+    ]
+    if empty:
+        _print_list(console, "Left empty, because the evidence does not say what they mean:", empty)
+
+
+def _empty_texts(outcome: NodeOutcome) -> list[str]:
+    return [*(["(table)"] if outcome.description_unknown else []), *outcome.unknown]
+
+
+def _print_failures(console: Console, report: RunReport) -> None:
+    stopped = report.stopped_by
+    by_reason: dict[str, list[NodeOutcome]] = {}
+    for outcome in report.failures:
+        if outcome.error is not stopped:
+            by_reason.setdefault(str(outcome.error), []).append(outcome)
+    for reason, outcomes in by_reason.items():
+        heading = f"Failed, left for the next run: {reason}"
+        _print_list(console, heading, [outcome.node_id for outcome in outcomes])
+    waiting = [f"{o.node_id}: {', '.join(o.waiting)}" for o in report.outcomes if o.waiting]
+    if waiting:
+        _print_list(console, "Left empty, because they come from a table that failed:", waiting)
+    if stopped is not None:
+        console.print(_stopped_line(stopped, report.not_asked + 1))
+
+
+def _stopped_line(error: LLMError, nodes: int) -> str:
+    tables = f"{nodes} table{'s' if nodes != 1 else ''}"
+    return f"Error: {error}. Stopped; {tables} still to document, run again to go on."
+
+
+def _print_list(console: Console, heading: str, lines: Iterable[str]) -> None:
+    shown = list(lines)
+    console.print(heading)
+    for line in shown[:_MAX_LINES]:
+        console.print(f"  {line}")
+    if len(shown) > _MAX_LINES:
+        console.print(f"  … and {len(shown) - _MAX_LINES} more")

@@ -1,0 +1,278 @@
+"""Settings: the only reader of environment variables and of ``vars: dbt-osmosis: llm:``.
+
+Each setting is declared once, in ``OPTIONS``; the command line, the environment, the project and
+the reference in the docs all come from that table. Precedence: flag, environment, project, default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PROMPT_ENV_PREFIX = "OSMOSIS_LLM_PROMPT_"
+PROMPT_KEYS = (
+    "model_system",
+    "model_user",
+    "table_system",
+    "table_user",
+    "column_system",
+    "column_user",
+)
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used, said in one line with the remedy."""
+
+
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for a likely typo, else an empty string."""
+    close = difflib.get_close_matches(value.lower(), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _boolean(text: str) -> bool:
+    value = text.strip().lower()
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("true or false")
+
+
+def _number(kind: type[int] | type[float], minimum: float, unit: str) -> Callable[[str], Any]:
+    wanted = f"a {'whole ' if kind is int else ''}number of {unit}, at least {minimum:g}"
+
+    def parse(text: str) -> int | float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise ValueError(wanted) from None
+        if not minimum <= value < float("inf"):
+            raise ValueError(wanted)
+        return value
+
+    return parse
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting and every place where a user can set it."""
+
+    name: str
+    """Field of `Settings`."""
+    key: str
+    """Key under ``vars: dbt-osmosis: llm:``."""
+    parse: Callable[[str], Any]
+    """Text to value; its ValueError says what is wanted instead."""
+    default: Any
+    help: str
+    flag: str | None = None
+    env: str | None = None
+    metavar: str | None = None
+
+    @property
+    def is_switch(self) -> bool:
+        """Tell whether the flag takes no value."""
+        return self.parse is _boolean
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "prompt_file",
+        "prompt_file",
+        Path,
+        None,
+        "YAML file with your own prompts, rules, glossary and language.",
+        flag="--llm-prompt-file",
+        env="OSMOSIS_LLM_PROMPT_FILE",
+        metavar="PATH",
+    ),
+    Option(
+        "show_stats",
+        "stats",
+        _boolean,
+        False,
+        "Print requests, tokens and cost at the end.",
+        flag="--llm-stats",
+        env="OSMOSIS_LLM_TRACK_USAGE",
+    ),
+    Option(
+        "timeout_s",
+        "timeout",
+        _number(float, 0.1, "seconds"),
+        120.0,
+        "Bound on one request, in seconds.",
+        flag="--llm-timeout",
+        env="OSMOSIS_LLM_TIMEOUT",
+        metavar="SECONDS",
+    ),
+    Option(
+        "provider",
+        "provider",
+        str,
+        "openai",
+        "Whose model to ask, e.g. openai, ollama, lm-studio, offline.",
+        flag="--llm-provider",
+        env="LLM_PROVIDER",
+        metavar="NAME",
+    ),
+    Option(
+        "model",
+        "model",
+        str,
+        None,
+        "Which model to ask; the provider's default or its *_MODEL variable otherwise.",
+        flag="--llm-model",
+        metavar="NAME",
+    ),
+    Option(
+        "max_retries",
+        "max_retries",
+        _number(int, 0, "retries"),
+        3,
+        "How often a request that failed in passing is repeated.",
+        env="OSMOSIS_LLM_MAX_RETRIES",
+    ),
+    Option(
+        "temperature",
+        "temperature",
+        _number(float, 0, "temperature units"),
+        None,
+        "Sampling temperature; sent only when set, many current models refuse it.",
+        env="OSMOSIS_LLM_TEMPERATURE",
+    ),
+    Option(
+        "max_output_tokens",
+        "max_output_tokens",
+        _number(int, 16, "tokens"),
+        None,
+        "Bound on one answer, in tokens; grows with the number of columns when not set.",
+        env="OSMOSIS_LLM_MAX_OUTPUT_TOKENS",
+    ),
+    Option(
+        "max_sql_chars",
+        "max_sql_chars",
+        _number(int, 200, "characters"),
+        None,
+        "Cut a model's SQL in the prompt after so many characters.",
+        env="OSMOSIS_LLM_MAX_SQL_CHARS",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user wants of a run, from all places, checked."""
+
+    prompt_file: Path | None = None
+    show_stats: bool = False
+    timeout_s: float = 120.0
+    provider: str = "openai"
+    model: str | None = None
+    max_retries: int = 3
+    temperature: float | None = None
+    max_output_tokens: int | None = None
+    max_sql_chars: int | None = None
+    prompt_overrides: Mapping[str, str] = field(default_factory=dict)
+    """Prompt key to template, from ``OSMOSIS_LLM_PROMPT_<KEY>``."""
+
+
+def read_env(name: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """Return a variable's value without surrounding blanks; set but empty counts as not set."""
+    value = (os.environ if environ is None else environ).get(name, "").strip()
+    return value or None
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None,
+    project_dir: Path | str | None = None,
+    cli_vars: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Return the settings of a run: flags over environment over project over defaults.
+
+    Args:
+        flags: Field name to value as the command line gave it; None or False means not given.
+        project_dir: Where ``dbt_project.yml`` lies; no project settings without it.
+        cli_vars: The mapping given with ``--vars``, which overrides the project's variables.
+        environ: Instead of the process's environment.
+
+    Raises:
+        SettingsError: A value that cannot be used or a key that does not exist.
+    """
+    project = _project_settings(project_dir, cli_vars)
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        flag = (flags or {}).get(option.name)
+        if flag is not None and flag is not False:
+            values[option.name] = _parsed(option, str(flag), option.flag or option.name)
+        elif option.env and (text := read_env(option.env, environ)) is not None:
+            values[option.name] = _parsed(option, text, option.env)
+        elif option.key in project:
+            where = f"vars: dbt-osmosis: llm: {option.key}"
+            values[option.name] = _parsed(option, str(project[option.key]), where)
+            if option.name == "prompt_file" and project_dir is not None:
+                values[option.name] = Path(project_dir) / values[option.name]
+    return Settings(**values, prompt_overrides=_prompt_overrides(environ))
+
+
+def _parsed(option: Option, text: str, where: str) -> Any:
+    try:
+        return option.parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{where} is {text!r}; it must be {error}.") from None
+
+
+def _project_settings(
+    project_dir: Path | str | None, cli_vars: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Read the plugin's section of the project's variables, those of ``--vars`` last."""
+    found: dict[str, Any] = {}
+    for variables in (_project_vars(project_dir), cli_vars):
+        for name in ("dbt_osmosis", "dbt-osmosis"):
+            section = variables.get(name) if isinstance(variables, Mapping) else None
+            ours = section.get("llm") if isinstance(section, Mapping) else None
+            if isinstance(ours, Mapping):
+                found.update({str(k).replace("-", "_"): v for k, v in ours.items()})
+    known = {option.key for option in OPTIONS}
+    for key in found:
+        if key not in known:
+            raise SettingsError(
+                f"vars: dbt-osmosis: llm: has no key {key!r}.{did_you_mean(key, known)} "
+                f"It has: {', '.join(sorted(known))}."
+            )
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _project_vars(project_dir: Path | str | None) -> Any:
+    """Return ``vars`` of dbt_project.yml; dbt does not render Jinja there, so neither do we."""
+    if project_dir is None:
+        return None
+    import ruamel.yaml
+
+    try:
+        text = Path(project_dir, "dbt_project.yml").read_text(encoding="utf-8")
+        project = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
+    except (OSError, UnicodeDecodeError, ruamel.yaml.YAMLError):
+        return None  # dbt itself reports a project file that it cannot read
+    return project.get("vars") if isinstance(project, Mapping) else None
+
+
+def _prompt_overrides(environ: Mapping[str, str] | None) -> dict[str, str]:
+    overrides: dict[str, str] = {}
+    for name in sorted(os.environ if environ is None else environ):
+        if not name.startswith(PROMPT_ENV_PREFIX) or name == f"{PROMPT_ENV_PREFIX}FILE":
+            continue
+        key = name.removeprefix(PROMPT_ENV_PREFIX).lower()
+        if key not in PROMPT_KEYS:
+            raise SettingsError(
+                f"{name} is not a prompt.{did_you_mean(key, PROMPT_KEYS)} "
+                f"There are: {', '.join(PROMPT_ENV_PREFIX + k.upper() for k in PROMPT_KEYS)}."
+            )
+        if (text := read_env(name, environ)) is not None:
+            overrides[key] = text
+    return overrides

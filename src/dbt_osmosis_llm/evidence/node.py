@@ -1,0 +1,204 @@
+"""Everything known of one node, as plain data, and how a prompt words it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, ColumnKind, ColumnLineage, QueryFacts
+
+_MAX_UPSTREAM_COLUMNS = 40
+"""Documented columns sent of one upstream table, those that the SQL reads first."""
+
+
+@dataclass(frozen=True)
+class ColumnEvidence:
+    """One column of a node."""
+
+    name: str
+    data_type: str | None = None
+    description: str = ""
+    """Its text, empty when it has none."""
+    tests: tuple[str, ...] = ()
+    """Tests and constraints in words, e.g. ``never null``."""
+
+
+@dataclass(frozen=True)
+class UpstreamTable:
+    """A table that a node reads."""
+
+    name: str
+    relation: str
+    """How the SQL names it, without quotes, e.g. ``db.schema.stg_orders``."""
+    description: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Column name to text, empty where there is none."""
+
+    def text_of(self, column: str) -> str:
+        """Return a column's text, whatever the case of its name."""
+        wanted = column.lower()
+        return next((t for name, t in self.columns.items() if name.lower() == wanted), "")
+
+
+@dataclass(frozen=True)
+class NodeEvidence:
+    """One model, source table or seed."""
+
+    unique_id: str
+    name: str
+    resource_type: str
+    description: str = ""
+    materialization: str | None = None
+    tags: tuple[str, ...] = ()
+    sql: str | None = None
+    """Compiled SQL, else raw Jinja; None where there is none (sources, seeds)."""
+    facts: QueryFacts = EMPTY_FACTS
+    columns: tuple[ColumnEvidence, ...] = ()
+    upstream: tuple[UpstreamTable, ...] = ()
+    tests: tuple[str, ...] = ()
+
+    def column(self, name: str) -> ColumnEvidence:
+        """Return a column by its exact name."""
+        return next(column for column in self.columns if column.name == name)
+
+    def upstream_table(self, relation: str) -> UpstreamTable | None:
+        """Return the upstream table that a relation in the SQL stands for."""
+        wanted = relation.lower()
+        for table in self.upstream:
+            known = table.relation.lower()
+            if known == wanted or known.endswith(f".{wanted}") or wanted.endswith(f".{known}"):
+                return table
+        return None
+
+    def _table_name(self, relation: str) -> str:
+        table = self.upstream_table(relation)
+        return table.name if table else relation.rpartition(".")[2]
+
+    def to_dict(self, asked: Iterable[str] = ()) -> dict[str, Any]:
+        """Return the facts as JSON-like data.
+
+        Returns:
+            ``name``, ``resource_type``, ``reads`` (table names), ``joins``, ``filters``,
+            ``group_by``, ``distinct``, ``set_operations``, ``deduplicated_by`` and ``columns``:
+            one mapping for each asked column with ``name``, ``type``, ``kind``, ``expression``,
+            ``upstream`` (``table``, ``column``, ``description``) and ``tests``.
+        """
+        facts = self.facts
+        return {
+            "name": self.name,
+            "resource_type": self.resource_type,
+            "reads": [self._table_name(relation) for relation in facts.relations],
+            "joins": [
+                {"kind": j.kind, "table": self._table_name(j.relation), "condition": j.condition}
+                for j in facts.joins
+            ],
+            "filters": list(facts.filters),
+            "group_by": list(facts.group_by),
+            "distinct": facts.distinct,
+            "set_operations": list(facts.set_operations),
+            "deduplicated_by": list(facts.row_number_partition),
+            "columns": [self._column_dict(name) for name in asked],
+        }
+
+    def _column_dict(self, name: str) -> dict[str, Any]:
+        column = self.column(name)
+        lineage = self._lineage(name)
+        return {
+            "name": name,
+            "type": column.data_type,
+            "kind": lineage.kind.value if lineage else ColumnKind.UNKNOWN.value,
+            "expression": lineage.expression if lineage else None,
+            "upstream": [
+                {"table": table, "column": leaf_column, "description": text}
+                for table, leaf_column, text in self._leaves(lineage)
+            ],
+            "tests": list(column.tests),
+        }
+
+    def _lineage(self, name: str) -> ColumnLineage | None:
+        return self.facts.column(name)
+
+    def _leaves(self, lineage: ColumnLineage | None) -> list[tuple[str, str, str]]:
+        """Return (table, column, text) of the real columns that a column is made of."""
+        leaves = []
+        for leaf in lineage.leaves if lineage else ():
+            table = self.upstream_table(leaf.relation)
+            text = table.text_of(leaf.column) if table else ""
+            leaves.append((self._table_name(leaf.relation), leaf.column, text))
+        return leaves
+
+    def prompt_values(
+        self, asked: Sequence[str], *, max_sql_chars: int | None = None
+    ) -> dict[str, str]:
+        """Return a text for each built-in placeholder of a prompt.
+
+        Args:
+            asked: Names of the columns that need a text.
+            max_sql_chars: Where to cut the SQL, at the end of a line.
+        """
+        return {
+            "table_name": self.name,
+            "resource_type": self.resource_type,
+            "sql": _cut(self.sql.strip(), max_sql_chars) if self.sql else "(none)",
+            "existing_context": self._context_block(asked),
+            "upstream_docs": self._upstream_block(),
+            "columns": "\n".join(self._column_line(name) for name in asked) or "(none)",
+            "column_name": asked[0] if len(asked) == 1 else "",
+        }
+
+    def _column_line(self, name: str) -> str:
+        facts = self._column_dict(name)
+        parts = [f"- `{name}`" + (f" ({facts['type']})" if facts["type"] else "")]
+        if facts["expression"] and facts["kind"] != ColumnKind.PASS.value:
+            parts.append(f"{facts['kind']}: {facts['expression']}")
+        for leaf in facts["upstream"]:
+            text = f": {_one_line(leaf['description'])}" if leaf["description"] else ""
+            parts.append(f"from {leaf['table']}.{leaf['column']}{text}")
+        if facts["tests"]:
+            parts.append(f"tested: {', '.join(facts['tests'])}")
+        return "\n    ".join(parts)
+
+    def _context_block(self, asked: Sequence[str]) -> str:
+        lines = []
+        if self.description:
+            lines.append(f"description: {_one_line(self.description)}")
+        if self.materialization:
+            lines.append(f"materialized as: {self.materialization}")
+        if self.tags:
+            lines.append(f"tags: {', '.join(self.tags)}")
+        lines.extend(f"tested: {test}" for test in self.tests)
+        others = [column for column in self.columns if column.name not in set(asked)]
+        if others:
+            lines.append("columns that have a text already:")
+            lines.extend(f"- {c.name}: {_one_line(c.description)}" for c in others)
+        return "\n".join(lines) or "(nothing)"
+
+    def _upstream_block(self) -> str:
+        read = {
+            (table, column.lower())
+            for lineage in self.facts.columns.values()
+            for table, column, _ in self._leaves(lineage)
+        }
+        lines = []
+        for table in self.upstream:
+            text = f": {_one_line(table.description)}" if table.description else ""
+            lines.append(f"{table.name}{text}")
+            documented = [(name, text) for name, text in table.columns.items() if text]
+            documented.sort(key=lambda item: (table.name, item[0].lower()) not in read)
+            lines.extend(
+                f"- {name}: {_one_line(text)}" for name, text in documented[:_MAX_UPSTREAM_COLUMNS]
+            )
+        return "\n".join(lines) or "(none)"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cut(sql: str, max_chars: int | None) -> str:
+    if max_chars is None or len(sql) <= max_chars:
+        return sql
+    kept = sql[:max_chars]
+    kept = kept[: kept.rfind("\n")] if "\n" in kept else kept
+    return f"{kept}\n-- ({len(sql) - len(kept)} more characters of SQL are not shown)"

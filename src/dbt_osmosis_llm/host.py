@@ -1,0 +1,255 @@
+"""Reads nodes from dbt and dbt-osmosis: the one place that knows their objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from graphlib import TopologicalSorter
+from typing import Any
+
+from dbt_osmosis.core.inheritance import _column_to_dict
+from dbt_osmosis.core.introspection import get_columns
+from dbt_osmosis.core.node_filters import _iter_candidate_nodes
+from dbt_osmosis.core.transforms import inherit_upstream_column_knowledge
+
+from dbt_osmosis_llm import writing
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, read_query
+from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
+from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
+
+_READABLE = ("model", "seed", "source", "snapshot")
+
+
+class HostProject:
+    """A dbt-osmosis context as the synthesis engine wants to see it."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._manifest = context.project.manifest
+        self._selected = dict(_iter_candidate_nodes(context))
+        self._columns_in_database: dict[str, dict[str, str]] = {}
+
+    @cached_property
+    def _nodes(self) -> dict[str, Any]:
+        nodes = {**self._manifest.nodes, **self._manifest.sources}
+        return {uid: n for uid, n in nodes.items() if n.resource_type in _READABLE}
+
+    def node_ids(self) -> Sequence[str]:
+        """Return the selected nodes, parents before children, the same way every time.
+
+        The order goes through unselected and ephemeral nodes too, which dbt-osmosis's own skips.
+        """
+        sorter = TopologicalSorter({uid: self._parents(n) for uid, n in self._nodes.items()})
+        sorter.prepare()
+        ordered: list[str] = []
+        while sorter.is_active():
+            ready = sorted(sorter.get_ready())
+            ordered.extend(uid for uid in ready if uid in self._selected)
+            sorter.done(*ready)
+        return ordered
+
+    def _parents(self, node: Any) -> list[str]:
+        depends_on = getattr(node, "depends_on_nodes", None) or ()
+        return [uid for uid in depends_on if uid in self._nodes]
+
+    def ancestors(self, node_id: str) -> set[str]:
+        """Return all nodes upstream of a node."""
+        found: set[str] = set()
+        open_ids = self._parents(self._nodes[node_id])
+        while open_ids:
+            uid = open_ids.pop()
+            if uid not in found:
+                found.add(uid)
+                open_ids.extend(self._parents(self._nodes[uid]))
+        return found
+
+    def _lacks_text(self, text: str | None) -> bool:
+        return not text or text.strip() in self._context.placeholders
+
+    def missing(self, node_id: str) -> Missing:
+        """Return what is empty, or one of dbt-osmosis's placeholders."""
+        node = self._selected[node_id]
+        columns = node.columns.items()
+        return Missing(
+            description=self._lacks_text(node.description),
+            columns=tuple(name for name, column in columns if self._lacks_text(column.description)),
+        )
+
+    def inherit(self, node_id: str) -> None:
+        """Let dbt-osmosis's inheritance fill columns from upstream texts, new ones included."""
+        node = self._selected[node_id]
+        # dbt-osmosis inherits into empty descriptions only; its placeholders are as good as empty.
+        placeholders = {}
+        for name, column in node.columns.items():
+            if column.description and self._lacks_text(column.description):
+                placeholders[name] = column.description
+                column.description = ""
+        inherit_upstream_column_knowledge(self._context, node)
+        for name, placeholder in placeholders.items():
+            if not node.columns[name].description:
+                node.columns[name].description = placeholder
+
+    def inherited_columns(self, node_id: str) -> tuple[str, ...]:
+        """Return the columns that have a text now and had none when dbt read the project."""
+        node = self._selected[node_id]
+        described = writing.described_columns(self._context, node)
+        return tuple(
+            name
+            for name, column in node.columns.items()
+            if not self._lacks_text(column.description) and name.lower() not in described
+        )
+
+    def apply(self, node_id: str, texts: NodeTexts) -> None:
+        """Take the texts into dbt-osmosis's node, which its sync then writes."""
+        writing.apply_texts(
+            self._context, self._selected[node_id], texts.description, texts.columns
+        )
+
+    def evidence(self, node_id: str) -> NodeEvidence:
+        """Return all that dbt knows of a node, and what its SQL says of its columns."""
+        node = self._selected[node_id]
+        sql, is_compiled = self._sql(node)
+        tables = self._tables_read(node)
+        facts = EMPTY_FACTS
+        if sql and is_compiled:
+            schema = {_relation(t): c for t in tables if (c := self._database_columns(t))}
+            facts = read_query(sql, self._context.project.runtime_cfg.credentials.type, schema)
+        tests = self._tests_of.get(node_id, [])
+        columns = tuple(
+            ColumnEvidence(
+                name=name,
+                data_type=column.data_type,
+                description="" if self._lacks_text(column.description) else column.description,
+                tests=_column_tests(column, name, tests),
+            )
+            for name, column in node.columns.items()
+        )
+        return NodeEvidence(
+            unique_id=node_id,
+            name=_display_name(node),
+            resource_type=str(node.resource_type.value),
+            description="" if self._lacks_text(node.description) else node.description,
+            materialization=getattr(node.config, "materialized", None),
+            tags=tuple(sorted(node.tags or ())),
+            sql=sql,
+            facts=facts,
+            columns=columns,
+            upstream=tuple(self._upstream_table(table) for table in tables),
+            tests=tuple(_in_words(t) for t in tests if not t.column_name),
+        )
+
+    def _sql(self, node: Any) -> tuple[str | None, bool]:
+        """Return a model's SQL and whether it is compiled; never an invented SELECT."""
+        if node.resource_type != "model":
+            return None, False
+        if compiled := getattr(node, "compiled_code", None):
+            return compiled, True
+        if getattr(node, "language", "sql") != "sql":
+            return node.raw_code or None, False
+        try:
+            result = self._context.project._project.compile_node(node, update_depends_on=False)
+        except Exception as error:  # noqa: BLE001  # macros and adapters raise whatever they like
+            logger.debug(
+                "%s does not compile; its raw SQL is used (%s)", node.unique_id, _first_line(error)
+            )
+            return node.raw_code or None, False
+        return result.compiled_code or None, True
+
+    def _tables_read(self, node: Any) -> list[Any]:
+        """Return the nodes whose relations a node reads; ephemeral ones stand for their own."""
+        tables: dict[str, Any] = {}
+        open_ids = list(reversed(self._parents(node)))
+        seen: set[str] = set()
+        while open_ids:
+            uid = open_ids.pop()
+            if uid in seen:
+                continue
+            seen.add(uid)
+            parent = self._nodes[uid]
+            if getattr(parent.config, "materialized", None) == "ephemeral":
+                open_ids.extend(reversed(self._parents(parent)))
+            else:
+                tables[uid] = parent
+        return list(tables.values())
+
+    def _database_columns(self, node: Any) -> dict[str, str]:
+        """Return column name to type as the warehouse or the catalog has them, asked for once."""
+        if node.unique_id not in self._columns_in_database:
+            found = get_columns(self._context, node)
+            self._columns_in_database[node.unique_id] = {
+                name: column.type or "" for name, column in found.items()
+            }
+        return self._columns_in_database[node.unique_id]
+
+    def _upstream_table(self, node: Any) -> UpstreamTable:
+        texts = {
+            name: "" if self._lacks_text(column.description) else column.description
+            for name, column in node.columns.items()
+        }
+        description = "" if self._lacks_text(node.description) else node.description
+        return UpstreamTable(_display_name(node), _relation(node), description, texts)
+
+    @cached_property
+    def _tests_of(self) -> dict[str, list[Any]]:
+        tests: dict[str, list[Any]] = {}
+        for node in self._manifest.nodes.values():
+            attached = getattr(node, "attached_node", None)
+            if node.resource_type == "test" and attached and getattr(node, "test_metadata", None):
+                tests.setdefault(attached, []).append(node)
+        for found in tests.values():
+            found.sort(key=lambda test: test.unique_id)
+        return tests
+
+
+def _display_name(node: Any) -> str:
+    source = getattr(node, "source_name", None)
+    return f"{source}.{node.name}" if source else str(node.name)
+
+
+def _relation(node: Any) -> str:
+    return re.sub(r'["`\[\]]', "", node.relation_name or node.name)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _column_tests(column: Any, name: str, tests: Sequence[Any]) -> tuple[str, ...]:
+    wanted = name.strip('"`').lower()
+    words = [_in_words(t) for t in tests if (t.column_name or "").strip('"`').lower() == wanted]
+    for constraint in _column_to_dict(column).get("constraints") or ():
+        kind = str(getattr(constraint.get("type"), "value", constraint.get("type")))
+        expression = f" {constraint['expression']}" if constraint.get("expression") else ""
+        words.append(_CONSTRAINTS.get(kind, f"constraint {kind}") + expression)
+    return tuple(dict.fromkeys(words))
+
+
+_CONSTRAINTS = {
+    "not_null": "never null",
+    "unique": "unique",
+    "primary_key": "primary key",
+    "foreign_key": "foreign key",
+    "check": "check",
+}
+
+
+def _in_words(test: Any) -> str:
+    """Return what a generic test promises."""
+    name, arguments = test.test_metadata.name, dict(test.test_metadata.kwargs)
+    if isinstance(arguments.get("arguments"), Mapping):
+        arguments |= arguments.pop("arguments")
+    for plumbing in ("model", "column_name"):
+        arguments.pop(plumbing, None)
+    if name == "unique":
+        return "unique"
+    if name == "not_null":
+        return "never null"
+    if name == "accepted_values" and isinstance(arguments.get("values"), list):
+        return f"one of {', '.join(repr(value) for value in arguments['values'])}"
+    if name == "relationships":
+        target = re.findall(r"['\"]([^'\"]+)['\"]", str(arguments.get("to", "")))
+        return f"found in {'.'.join(target)}.{arguments.get('field')}"
+    shown = ", ".join(f"{key}={value!r}" for key, value in sorted(arguments.items()))
+    return f"{name}({shown})" if shown else str(name)

@@ -1,0 +1,1 @@
+"""Talks to language models; knows nothing of dbt."""

@@ -1,0 +1,74 @@
+"""The errors of this package.
+
+    LLMError                  (dbt_osmosis LLMError)
+    ├── LLMConfigError        (dbt_osmosis LLMConfigurationError) the user must change a setting
+    ├── LLMAPIError           the provider answered with an error, or not at all
+    │   ├── LLMRateLimitError 429
+    │   └── LLMTimeoutError   no whole answer in time
+    ├── LLMResponseError      (dbt_osmosis LLMResponseError) an answer that cannot be used
+    └── LLMBudgetError        the next request would pass the budget
+
+They subclass dbt-osmosis's own errors, so that code that catches those keeps working.
+"""
+
+from __future__ import annotations
+
+from dbt_osmosis.core import exceptions as host
+
+
+class LLMError(host.LLMError):
+    """Any failure of a call to a language model."""
+
+    ends_run: bool = False
+    """True when no other request of the run can succeed either."""
+
+
+class LLMConfigError(LLMError, host.LLMConfigurationError):
+    """A setting is missing or wrong; the message says which one and what to do."""
+
+    ends_run = True
+
+
+class LLMAPIError(LLMError):
+    """The provider answered with an error status, or the connection failed."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after_s: float | None = None,
+        unreachable: bool = False,
+        ends_run: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        """HTTP status; None when no answer came."""
+        self.code = code
+        """The provider's own error code, e.g. ``model_not_found``."""
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+        """What the server asked to wait, in seconds."""
+        self.unreachable = unreachable
+        """True when no connection could be made or it broke."""
+        self.ends_run = ends_run
+
+
+class LLMRateLimitError(LLMAPIError):
+    """The provider refuses more requests for now (429)."""
+
+
+class LLMTimeoutError(LLMAPIError):
+    """No whole answer came within the time allowed."""
+
+
+class LLMResponseError(LLMError, host.LLMResponseError):
+    """An answer came and cannot be used: refused, cut, empty or not the JSON asked for."""
+
+
+class LLMBudgetError(LLMError):
+    """The next request would pass the budget; no request was made."""
+
+    ends_run = True

@@ -1,0 +1,1 @@
+"""Providers: a row of data each, and one module per wire format."""

@@ -1,0 +1,172 @@
+"""Writes from the evidence alone: no network, no key, the same text every time.
+
+Honest rather than clever: a sentence says what the SQL and the tests show, and null where they
+show nothing. It serves as a first draft that costs nothing and as the whole chain's test double.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
+
+if TYPE_CHECKING:
+    from dbt_osmosis_llm.llm.client import LLMConfig
+    from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
+
+_MAX_EXPRESSION = 160
+_AGGREGATES = {
+    "sum": "Sum",
+    "avg": "Average",
+    "min": "Smallest value",
+    "max": "Largest value",
+    "count": "Number of non-null values",
+    "any_value": "Any value",
+    "median": "Median",
+}
+_SIMPLE_CALL = re.compile(r"^(\w+)\(\s*(distinct\s+)?((?:\w+\.)?\w+|\*)\s*\)$", re.IGNORECASE)
+
+
+class OfflineClient:
+    """Answers from a request's ``evidence`` instead of asking a model."""
+
+    def __init__(self, config: LLMConfig, spec: ProviderSpec) -> None:
+        self.provider = spec.name
+        self.model = config.model
+
+    def complete(self, request: LLMRequest) -> LLMResponse:
+        """Return the JSON that the request's schema asks for."""
+        started = time.monotonic()
+        answer = _answer(request.schema or {}, request.evidence)
+        return LLMResponse(
+            text=json.dumps(answer, ensure_ascii=False),
+            provider=self.provider,
+            model=self.model,
+            latency_ms=(time.monotonic() - started) * 1000,
+        )
+
+
+def _answer(schema: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
+    properties = schema.get("properties", {})
+    columns = {str(c["key"]): column_sentence(c) for c in evidence.get("columns", ())}
+    answer: dict[str, Any] = {}
+    if "columns" in properties:
+        wanted = properties["columns"].get("properties", {})
+        answer["columns"] = {key: columns.get(key) for key in wanted}
+        if "description" in properties:
+            answer["description"] = table_sentence(evidence)
+    elif "description" in properties:
+        # Asked for one text only: a single column's, or the table's when no column is asked.
+        only = next(iter(columns.values())) if columns else table_sentence(evidence)
+        answer["description"] = only
+    return answer
+
+
+def table_sentence(table: Mapping[str, Any]) -> str | None:
+    """Return what a table is made of, or None when there is no SQL to say it from."""
+    reads: Sequence[str] = list(dict.fromkeys(table.get("reads", ())))
+    if not reads:
+        return None
+    joins = {join["table"] for join in table.get("joins", ())}
+    verb = "Rows of"
+    if "union" in " ".join(table.get("set_operations", ())).lower():
+        verb = "Union of rows of"
+    elif table.get("group_by"):
+        verb = "Aggregates of"
+    elif table.get("distinct"):
+        verb = "Distinct rows of"
+    joined = [name for name in reads if name in joins]
+    base = [name for name in reads if name not in joins] or joined[:1]
+    text = f"{verb} {_listed([_code(name) for name in base])}"
+    joined = [name for name in joined if name not in base]
+    if joined:
+        text += f", joined with {_listed([_code(name) for name in joined])}"
+    if table.get("group_by"):
+        text += f", one row per {_listed([_code(g) for g in table['group_by']])}"
+    elif table.get("deduplicated_by"):
+        text += f", one row per {_listed([_code(c) for c in table['deduplicated_by']])}"
+    text += "."
+    filters = [f for f in table.get("filters", ()) if len(f) <= _MAX_EXPRESSION]
+    if filters:
+        text += f" Only rows where {_listed([_code(f) for f in filters[:3]])}."
+    return text
+
+
+def column_sentence(column: Mapping[str, Any]) -> str | None:
+    """Return what a column is computed from and what its tests promise, or None."""
+    defined = _definition(column)
+    tested = _tested(column.get("tests", ()))
+    return " ".join(part for part in (defined, tested) if part) or None
+
+
+def _definition(column: Mapping[str, Any]) -> str | None:
+    kind, expression = column.get("kind"), column.get("expression")
+    upstream = column.get("upstream", ())
+    if len(upstream) == 1 and kind in {"pass", "rename", "cast"}:
+        source = upstream[0]
+        if source["description"]:
+            return str(source["description"])
+        origin = f"{_code(source['column'])} of {_code(source['table'])}"
+        if kind == "cast" and column.get("type"):
+            return f"{_capital(origin)}, as {column['type']}."
+        return f"{_capital(origin)}." if kind == "rename" else None
+    if not expression or len(expression) > _MAX_EXPRESSION:
+        tables = list(dict.fromkeys(leaf["table"] for leaf in upstream))
+        return f"Computed from {_origins(upstream)}." if tables else None
+    if kind == "literal":
+        return f"Constant {_code(expression)}."
+    if kind == "aggregate":
+        return _aggregate(expression, upstream) or f"Aggregate {_code(expression)}."
+    if kind == "window":
+        return f"Window function {_code(expression)}."
+    if kind == "union":
+        return f"From {_origins(upstream)}." if upstream else None
+    if kind == "derived":
+        return f"Computed as {_code(expression)}."
+    return None
+
+
+def _aggregate(expression: str, upstream: Sequence[Mapping[str, str]]) -> str | None:
+    call = _SIMPLE_CALL.match(expression)
+    if call is None:
+        return None
+    name, distinct, argument = call[1].lower(), call[2], call[3]
+    if name == "count" and argument == "*":
+        return "Number of rows."
+    verb = _AGGREGATES.get(name)
+    if verb is None:
+        return None
+    if name == "count" and distinct:
+        verb = "Number of distinct values"
+    table = f" of {_code(upstream[0]['table'])}" if len(upstream) == 1 else ""
+    return f"{verb} of {_code(argument.rpartition('.')[2])}{table}."
+
+
+def _tested(tests: Sequence[str]) -> str | None:
+    return f"{_capital(_listed(list(tests)))}." if tests else None
+
+
+def _origins(upstream: Sequence[Mapping[str, str]]) -> str:
+    shown = [f"{_code(leaf['column'])} of {_code(leaf['table'])}" for leaf in upstream[:4]]
+    return _listed(shown)
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def create_client(config: LLMConfig, spec: ProviderSpec) -> OfflineClient:
+    """Return the offline client; the row is all it needs."""
+    return OfflineClient(config, spec)

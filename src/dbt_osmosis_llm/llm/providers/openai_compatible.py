@@ -1,0 +1,235 @@
+"""OpenAI chat completions through the openai SDK: OpenAI itself and every compatible endpoint.
+
+``encode_request``, ``decode_response`` and ``classify_error`` are pure; only ``complete`` does I/O.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.llm.exceptions import (
+    LLMAPIError,
+    LLMConfigError,
+    LLMError,
+    LLMRateLimitError,
+    LLMResponseError,
+    LLMTimeoutError,
+)
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
+from dbt_osmosis_llm.llm.usage import Usage
+
+if TYPE_CHECKING:
+    from dbt_osmosis_llm.llm.client import LLMConfig
+    from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
+
+_FINISH_REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "content_filter": FinishReason.FILTERED,
+}
+_QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached"}
+
+
+def encode_request(request: LLMRequest, config: LLMConfig, spec: ProviderSpec) -> dict[str, Any]:
+    """Return the body of ``POST /chat/completions``."""
+    body: dict[str, Any] = {
+        "model": config.model,
+        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+    }
+    bound = config.max_output_tokens
+    if bound is None and request.max_output_tokens is not None:
+        bound = request.max_output_tokens + spec.reasoning_headroom_tokens
+    if bound is not None:
+        body[spec.output_bound_parameter] = bound
+    temperature = config.temperature if request.temperature is None else request.temperature
+    if temperature is not None:
+        body["temperature"] = temperature
+    if request.schema is not None:
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {
+                "name": request.schema_name,
+                "schema": dict(request.schema),
+                "strict": True,
+            },
+        }
+    return {**body, **config.provider_kwargs}
+
+
+def decode_response(
+    answer: Mapping[str, Any], *, provider: str, model: str, request_id: str | None = None
+) -> LLMResponse:
+    """Return our response for the JSON of a chat completion.
+
+    Raises:
+        LLMResponseError: The body is no chat completion, though its status was 200.
+    """
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
+        raise LLMResponseError("the server answered 200 with something that is no chat completion")
+    refusal = message.get("refusal")
+    finish = _FINISH_REASONS.get(str(choice.get("finish_reason")), FinishReason.OTHER)
+    return LLMResponse(
+        text=str(refusal or message.get("content") or ""),
+        finish_reason=FinishReason.REFUSAL if refusal else finish,
+        usage=_usage(answer.get("usage")),
+        provider=provider,
+        model=str(answer.get("model") or model),
+        request_id=request_id,
+    )
+
+
+def _usage(raw: Any) -> Usage:
+    def count(mapping: Any, key: str) -> int:
+        value = mapping.get(key) if isinstance(mapping, Mapping) else None
+        return value if isinstance(value, int) else 0
+
+    details = raw if isinstance(raw, Mapping) else {}
+    return Usage(
+        input_tokens=count(raw, "prompt_tokens"),
+        cached_tokens=count(details.get("prompt_tokens_details"), "cached_tokens"),
+        output_tokens=count(raw, "completion_tokens"),
+        reasoning_tokens=count(details.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def classify_error(
+    status_code: int,
+    body: Any,
+    *,
+    provider: str,
+    model: str,
+    key_env: str | None = None,
+    request_id: str | None = None,
+    api_key: str | None = None,
+) -> LLMError:
+    """Return our error for an error status; the status decides, codes only refine it."""
+    error = body.get("error", body) if isinstance(body, Mapping) else body
+    fields = error if isinstance(error, Mapping) else {"message": error}
+    code = fields.get("code")
+    said = " ".join(str(fields.get("message") or "").split())[:300]
+    if api_key:
+        said = said.replace(api_key, "***")
+    reason = f": {said}" if said else ""
+    kind: type[LLMAPIError] = LLMAPIError
+    ends_run = True
+    if status_code in (401, 403):
+        remedy = f"; check {key_env}" if key_env else ""
+        text = f"{provider} refused the key ({status_code}){reason}{remedy}"
+    elif status_code == 404:
+        text = f"{provider} does not know model {model!r} (404){reason}; set --llm-model"
+    elif status_code == 402 or code in _QUOTA_CODES:
+        kind = LLMRateLimitError if status_code == 429 else LLMAPIError
+        text = f"{provider}: the account's quota is used up ({status_code}){reason}"
+    else:
+        ends_run = False
+        if status_code == 429:
+            kind = LLMRateLimitError
+        text = f"{provider} answered {status_code}{reason}"
+    return kind(
+        text,
+        status_code=status_code,
+        code=str(code) if code is not None else None,
+        request_id=request_id,
+        ends_run=ends_run,
+    )
+
+
+class OpenAICompatibleClient:
+    """A provider that speaks chat completions, through the openai SDK."""
+
+    def __init__(self, config: LLMConfig, spec: ProviderSpec) -> None:
+        try:
+            import openai
+        except ImportError:
+            raise LLMConfigError(
+                f"Provider {spec.name!r} needs the openai SDK: pip install 'openai>=2,<4'."
+            ) from None
+        self._openai = openai
+        self._config = config
+        self._spec = spec
+        self.provider = spec.name
+        self.model = config.model
+        # The SDK refuses an empty key; local servers want none and ignore what they get.
+        self._sdk = openai.OpenAI(
+            api_key=config.api_key or spec.name,
+            base_url=config.base_url,
+            timeout=config.timeout_s,
+            max_retries=config.max_retries,
+        )
+
+    def complete(self, request: LLMRequest) -> LLMResponse:
+        """Ask the endpoint once; the SDK repeats what failed in passing."""
+        body = encode_request(request, self._config, self._spec)
+        started = time.monotonic()
+        try:
+            raw = self._sdk.chat.completions.with_raw_response.create(**_sdk_arguments(body))
+            answer = json.loads(raw.http_response.content)
+        except self._openai.APIStatusError as error:
+            raise classify_error(
+                error.status_code,
+                error.body,
+                provider=self.provider,
+                model=self.model,
+                key_env=self._spec.key_env,
+                request_id=error.request_id,
+                api_key=self._config.api_key,
+            ) from None
+        except self._openai.APITimeoutError:
+            raise LLMTimeoutError(
+                f"{self.provider} gave no answer within {self._config.timeout_s:g} s; "
+                "raise --llm-timeout if the model is slow"
+            ) from None
+        except self._openai.APIConnectionError as error:
+            where = self._config.base_url or "its API"
+            raise LLMAPIError(
+                f"cannot reach {self.provider} at {where} ({_cause(error)}); is it running, and is "
+                f"{self._spec.base_url_env or 'the address'} right?",
+                unreachable=True,
+            ) from None
+        except ValueError:
+            raise LLMResponseError(
+                "the server answered 200 with something that is not JSON"
+            ) from None
+        response = decode_response(
+            answer if isinstance(answer, Mapping) else {},
+            provider=self.provider,
+            model=self.model,
+            request_id=raw.headers.get("x-request-id"),
+        )
+        latency_ms = (time.monotonic() - started) * 1000
+        logger.debug(
+            "%s %s answered %s in %.0f ms (%s)",
+            self.provider,
+            self.model,
+            request.custom_id,
+            latency_ms,
+            response.request_id,
+        )
+        return LLMResponse(**{**vars(response), "latency_ms": latency_ms})
+
+
+def _sdk_arguments(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Split a body into what the SDK's method names and what only ``extra_body`` can carry."""
+    named = {"model", "messages", "temperature", "response_format", "max_completion_tokens"}
+    named.add("max_tokens")
+    arguments: dict[str, Any] = {key: body[key] for key in body if key in named}
+    extra = {key: body[key] for key in body if key not in named}
+    return {**arguments, "extra_body": extra} if extra else arguments
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def create_client(config: LLMConfig, spec: ProviderSpec) -> OpenAICompatibleClient:
+    """Return the client for one row of the registry."""
+    return OpenAICompatibleClient(config, spec)

@@ -1,0 +1,1 @@
+"""Decides what to ask, asks it, and turns answers into texts."""

@@ -1,0 +1,177 @@
+"""Runs a plan: parents before children, one request per node, one failure never ends the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.evidence.node import NodeEvidence
+from dbt_osmosis_llm.llm.client import LLMClient
+from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError
+from dbt_osmosis_llm.llm.parsing import parse_answer
+from dbt_osmosis_llm.llm.prompts import Prompts
+from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts, build_request, read_texts
+
+
+class Project(Protocol):
+    """The project as the engine sees it; `dbt_osmosis_llm.host` implements it with dbt."""
+
+    def node_ids(self) -> Sequence[str]:
+        """Return the selected nodes, parents before children."""
+        ...
+
+    def ancestors(self, node_id: str) -> set[str]:
+        """Return all nodes upstream of a node."""
+        ...
+
+    def missing(self, node_id: str) -> Missing:
+        """Return the texts that a node lacks now."""
+        ...
+
+    def inherit(self, node_id: str) -> None:
+        """Take texts over from upstream columns, by dbt-osmosis's own rules."""
+        ...
+
+    def inherited_columns(self, node_id: str) -> tuple[str, ...]:
+        """Return the columns that have a text now and have none in their YAML file."""
+        ...
+
+    def evidence(self, node_id: str) -> NodeEvidence:
+        """Return all that is known of a node."""
+        ...
+
+    def apply(self, node_id: str, texts: NodeTexts) -> None:
+        """Take generated texts into the node, to be written with it."""
+        ...
+
+
+@dataclass
+class NodeOutcome:
+    """What became of one node that lacked texts."""
+
+    node_id: str
+    description_written: bool = False
+    description_unknown: bool = False
+    generated: tuple[str, ...] = ()
+    inherited: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Left empty: the model answered null, or nothing."""
+    waiting: tuple[str, ...] = ()
+    """Left empty: they come from a node that failed."""
+    error: LLMError | None = None
+
+
+@dataclass
+class RunReport:
+    """What became of a run."""
+
+    outcomes: list[NodeOutcome] = field(default_factory=list)
+    stopped_by: LLMError | None = None
+    """Why no further node was asked."""
+    not_asked: int = 0
+    """Nodes that still lack texts because the run stopped."""
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> list[NodeOutcome]:
+        """Return the nodes whose request failed."""
+        return [outcome for outcome in self.outcomes if outcome.error is not None]
+
+
+class Engine:
+    """Writes the missing texts of a project with one client."""
+
+    def __init__(
+        self, client: LLMClient, prompts: Prompts, *, max_sql_chars: int | None = None
+    ) -> None:
+        self._client = client
+        self._prompts = prompts
+        self._max_sql_chars = max_sql_chars
+
+    def run(self, project: Project) -> RunReport:
+        """Ask for what each node lacks and take the texts into the project."""
+        started = time.monotonic()
+        report = RunReport()
+        self._answered = False
+        missing_after_failure: dict[str, set[str]] = {}
+        for node_id in project.node_ids():
+            outcome = self._run_node(project, node_id, report, missing_after_failure)
+            if outcome is None:
+                continue
+            report.outcomes.append(outcome)
+            if outcome.error is not None:
+                lost = {name.lower() for name in project.missing(node_id).columns}
+                missing_after_failure[node_id] = lost
+                self._stop_if_hopeless(report, outcome.error)
+        report.seconds = time.monotonic() - started
+        return report
+
+    def _run_node(
+        self,
+        project: Project,
+        node_id: str,
+        report: RunReport,
+        missing_after_failure: dict[str, set[str]],
+    ) -> NodeOutcome | None:
+        if project.missing(node_id).columns:
+            project.inherit(node_id)
+        outcome = NodeOutcome(node_id, inherited=project.inherited_columns(node_id))
+        missing = project.missing(node_id)
+        if missing and missing_after_failure:
+            missing, outcome.waiting = _without_waiting(
+                missing, project.ancestors(node_id), missing_after_failure
+            )
+        if not missing:
+            return outcome if outcome.inherited or outcome.waiting else None
+        if report.stopped_by is not None:
+            report.not_asked += 1
+            return outcome if outcome.inherited else None
+        try:
+            texts = self._ask(project.evidence(node_id), missing)
+        except LLMError as error:
+            outcome.error = error
+            return outcome
+        self._answered = True
+        project.apply(node_id, texts)
+        outcome.description_written = texts.description is not None
+        outcome.description_unknown = missing.description and texts.description is None
+        outcome.generated = tuple(texts.columns)
+        outcome.unknown = (*texts.unknown, *texts.unanswered)
+        return outcome
+
+    def _ask(self, node: NodeEvidence, missing: Missing) -> NodeTexts:
+        request = build_request(node, missing, self._prompts, max_sql_chars=self._max_sql_chars)
+        logger.info("Asking %s for %s", self._client.model, request.description)
+        texts = read_texts(parse_answer(self._client.complete(request)), missing)
+        if texts.invented:
+            logger.warning(
+                "%s: the answer names columns that do not exist; ignored: %s",
+                node.unique_id,
+                ", ".join(sorted(texts.invented)),
+            )
+        if texts.unanswered:
+            logger.warning(
+                "%s: the answer leaves out: %s", node.unique_id, ", ".join(texts.unanswered)
+            )
+        return texts
+
+    def _stop_if_hopeless(self, report: RunReport, error: LLMError) -> None:
+        # A server that has not answered once is down, not flaky: do not wait for it at each node.
+        down = isinstance(error, LLMAPIError) and error.unreachable and not self._answered
+        if error.ends_run or down:
+            report.stopped_by = error
+
+
+def _without_waiting(
+    missing: Missing, ancestors: set[str], missing_after_failure: dict[str, set[str]]
+) -> tuple[Missing, tuple[str, ...]]:
+    """Take out the columns that the next run inherits once their failed node has its texts."""
+    lost: set[str] = set()
+    for node_id in ancestors & missing_after_failure.keys():
+        lost |= missing_after_failure[node_id]
+    waiting = tuple(name for name in missing.columns if name.lower() in lost)
+    kept = tuple(name for name in missing.columns if name.lower() not in lost)
+    return Missing(missing.description, kept), waiting

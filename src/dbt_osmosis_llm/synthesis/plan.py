@@ -1,0 +1,199 @@
+"""What a node lacks, the request that asks for it, and the texts that an answer holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dbt_osmosis_llm.evidence.node import NodeEvidence
+from dbt_osmosis_llm.llm.messages import LLMRequest
+from dbt_osmosis_llm.llm.prompts import PromptKind, Prompts
+
+_OUTPUT_TOKENS = 300
+_OUTPUT_TOKENS_PER_COLUMN = 80
+"""A 40-word text, its key and the JSON around it, with room to spare."""
+
+_SAFE_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""Names of properties that every provider's JSON schema takes."""
+
+_NO_TEXT = {"", "null", "none", "n/a", "unknown", "not available", "no description"}
+
+_TEXT_OR_NULL = {"type": ["string", "null"]}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The texts that a node lacks."""
+
+    description: bool = False
+    columns: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.description or bool(self.columns)
+
+
+@dataclass
+class NodeTexts:
+    """What one answer gave."""
+
+    description: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+    """Columns answered null: their meaning cannot be known from the evidence."""
+    unanswered: list[str] = field(default_factory=list)
+    """Columns the answer left out."""
+    invented: list[str] = field(default_factory=list)
+    """Names in the answer that are no columns of the node."""
+
+
+def answer_keys(columns: tuple[str, ...]) -> dict[str, str]:
+    """Return the JSON key of each column: its name, or a number where a schema cannot hold it."""
+    keys = {}
+    for index, name in enumerate(columns, start=1):
+        key = name
+        if not _SAFE_KEY.fullmatch(name):
+            key = f"column_{index}"
+            while key in columns:
+                key += "_"
+        keys[name] = key
+    return keys
+
+
+def build_request(
+    node: NodeEvidence,
+    missing: Missing,
+    prompts: Prompts,
+    *,
+    max_sql_chars: int | None = None,
+) -> LLMRequest:
+    """Return the one request for all that a node lacks."""
+    kind = _prompt_kind(missing)
+    keys = answer_keys(missing.columns)
+    values = node.prompt_values(missing.columns, max_sql_chars=max_sql_chars)
+    messages = prompts.render(kind, values, answer_format=_answer_format(kind, missing, keys))
+    evidence = node.to_dict(missing.columns)
+    for column in evidence["columns"]:
+        column["key"] = keys[column["name"]]
+    texts = len(missing.columns) + missing.description
+    return LLMRequest(
+        messages=messages,
+        schema=_schema(kind, missing, keys),
+        max_output_tokens=_OUTPUT_TOKENS + _OUTPUT_TOKENS_PER_COLUMN * len(missing.columns),
+        custom_id=node.unique_id,
+        description=f"{texts} text{'s' if texts != 1 else ''} of {node.name}",
+        evidence=evidence,
+    )
+
+
+def _prompt_kind(missing: Missing) -> PromptKind:
+    if not missing.columns:
+        return "table"
+    return "column" if len(missing.columns) == 1 and not missing.description else "model"
+
+
+def _schema(kind: PromptKind, missing: Missing, keys: Mapping[str, str]) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    if kind != "model" or missing.description:
+        properties["description"] = _TEXT_OR_NULL
+    if kind == "model":
+        # One required property per column: an array lets models repeat and skip names.
+        properties["columns"] = _object(dict.fromkeys(keys.values(), _TEXT_OR_NULL))
+    return _object(properties)
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _answer_format(kind: PromptKind, missing: Missing, keys: Mapping[str, str]) -> str:
+    start = "Answer with one JSON object and nothing else:"
+    if kind != "model":
+        return f'{start} {{"description": text or null}}.'
+    table = '"description": text or null, ' if missing.description else ""
+    text = (
+        f'{start} {{{table}"columns": {{"<column>": text or null, …}}}}, '
+        "with every listed column once, under its exact name."
+    )
+    numbered = [f"`{name}` is {key!r}" for name, key in keys.items() if name != key]
+    return f"{text} In the JSON, {'; '.join(numbered)}." if numbered else text
+
+
+def read_texts(answer: Mapping[str, Any], missing: Missing) -> NodeTexts:
+    """Return the usable texts of a parsed answer, matched to the columns asked for.
+
+    Names match exactly, else whatever their case where that leaves one column.
+    """
+    texts = NodeTexts()
+    if missing.description:
+        texts.description = clean_text(answer.get("description"))
+    given = _given_columns(answer.get("columns"))
+    if _prompt_kind(missing) == "column" and "description" in answer:
+        given = {missing.columns[0]: answer["description"]}
+    matched = _ColumnNames(missing.columns)
+    answered = set()
+    for key, value in given.items():
+        name = matched.find(key)
+        if name is None:
+            texts.invented.append(key)
+            continue
+        answered.add(name)
+        text = clean_text(value)
+        if text is None:
+            texts.unknown.append(name)
+        else:
+            texts.columns[name] = text
+    texts.unanswered.extend(name for name in missing.columns if name not in answered)
+    return texts
+
+
+class _ColumnNames:
+    """Finds the column that a name in an answer means."""
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self._exact = {key: name for name, key in answer_keys(columns).items()}
+        self._exact |= {name: name for name in columns}
+        self._folded: dict[str, set[str]] = {}
+        for key, name in self._exact.items():
+            self._folded.setdefault(key.lower(), set()).add(name)
+
+    def find(self, key: str) -> str | None:
+        """Return the column's name; None when no column or more than one fits."""
+        if key in self._exact:
+            return self._exact[key]
+        names = self._folded.get(key.strip().strip('`"').lower(), set())
+        return next(iter(names)) if len(names) == 1 else None
+
+
+def _given_columns(columns: Any) -> dict[str, Any]:
+    """Accept the mapping asked for, and the list of objects that models without a schema write."""
+    if isinstance(columns, Mapping):
+        return {str(key): value for key, value in columns.items()}
+    if isinstance(columns, list):
+        return {
+            str(c["name"]): c.get("description")
+            for c in columns
+            if isinstance(c, Mapping) and "name" in c
+        }
+    return {}
+
+
+def clean_text(value: Any) -> str | None:
+    """Return a text that is safe in a dbt YAML file, or None when there is none.
+
+    dbt renders descriptions as Jinja: an opening delimiter from a model would break ``dbt parse``
+    for the whole project, so a blank goes between its two characters.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("description")
+    if not isinstance(value, str):
+        return None
+    printable = "".join(c if c.isprintable() else " " for c in value)
+    text = re.sub(r"\{(?=[{%#])", "{ ", " ".join(printable.split()))
+    return None if text.lower().rstrip(".") in _NO_TEXT else text

@@ -1,0 +1,80 @@
+"""Takes texts into dbt-osmosis's nodes and documents, which its own sync writes to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dbt_osmosis.core import sync_operations as sync
+from dbt_osmosis.core.schema.reader import _mark_yaml_caches_dirty
+
+
+def apply_texts(
+    context: Any, node: Any, description: str | None, columns: Mapping[str, str]
+) -> None:
+    """Set the texts of a node and its columns; the next sync writes them.
+
+    Args:
+        context: dbt-osmosis's refactor context.
+        node: A model, source table or seed of the manifest.
+        description: The node's own text, None to leave it as it is.
+        columns: Column name, exactly as in the node, to text.
+    """
+    for name, text in columns.items():
+        node.columns[name].description = text
+    if description is None:
+        return
+    if node.description:
+        # The sync keeps any description that the file has, a placeholder too: replace it there.
+        _set_in_document(context, node, description)
+    node.description = description
+
+
+def _set_in_document(context: Any, node: Any, description: str) -> None:
+    if node.package_name != context.project.runtime_cfg.project_name:
+        return
+    current_path, target_path = sync._resolve_sync_yaml_paths(context, node)
+    document = sync._prepare_yaml_document(context, node, current_path)
+    section = _section_of(node, document)
+    if section is not None and section.get("description") in context.placeholders:
+        section["description"] = description
+        _mark_yaml_caches_dirty(target_path)
+
+
+def _section_of(node: Any, document: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the part of a YAML document that describes a node, None when it has none yet."""
+    if node.resource_type == "source":
+        tables = (
+            table
+            for source in document.get("sources") or ()
+            if source.get("name") == node.source_name
+            for table in source.get("tables") or ()
+        )
+        return next((table for table in tables if table.get("name") == node.name), None)
+    entries = document.get(sync._get_resource_type_key(node)) or ()
+    entry = next((entry for entry in entries if entry.get("name") == node.name), None)
+    version = getattr(node, "version", None)
+    if entry is None or version is None:
+        return entry
+    versions = entry.get("versions") or ()
+    return next((v for v in versions if str(v.get("v")) == str(version)), None)
+
+
+def described_columns(context: Any, node: Any) -> set[str]:
+    """Return the lower-case names of the columns that the node's YAML file gives a text.
+
+    dbt keeps the parsed YAML in the manifest, so no file is read again.
+    """
+    path = getattr(node, "patch_path", None)
+    if node.resource_type == "source":
+        path = f"{node.package_name}://{node.original_file_path}"
+    file = context.project.manifest.files.get(path) if path else None
+    section = _section_of(node, getattr(file, "dict_from_yaml", None) or {})
+    described = set()
+    for column in (section or {}).get("columns") or ():
+        if isinstance(column, Mapping) and column.get("description") not in (
+            None,
+            *context.placeholders,
+        ):
+            described.add(str(column.get("name")).strip('"`').lower())
+    return described

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from dbt_osmosis.core import exceptions as host
+
+from dbt_osmosis_llm.config import Settings
+from dbt_osmosis_llm.llm import exceptions
+from dbt_osmosis_llm.llm.client import LLMConfig, build_client
+from dbt_osmosis_llm.llm.exceptions import LLMConfigError
+
+KEY = "sk-very-secret-0123456789"
+
+
+def test_from_env_reads_the_variables_of_dbt_osmosis() -> None:
+    environ = {"OPENAI_API_KEY": KEY, "OPENAI_MODEL": "gpt-6-sol", "OPENAI_BASE_URL": "http://x/v1"}
+    config = LLMConfig.from_env(environ=environ)
+    assert (config.provider, config.model, config.base_url) == (
+        "openai",
+        "gpt-6-sol",
+        "http://x/v1",
+    )
+    assert config.api_key == KEY
+
+
+def test_a_model_from_the_command_line_wins() -> None:
+    environ = {"OLLAMA_MODEL": "llama2:latest"}
+    settings = Settings(provider="Ollama", model="qwen3")
+    assert LLMConfig.from_env(settings, environ).model == "qwen3"
+    assert LLMConfig.from_env(Settings(provider="ollama"), environ).model == "llama2:latest"
+
+
+def test_the_key_is_in_no_output() -> None:
+    config = LLMConfig.from_env(
+        environ={"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"https://user:{KEY}@gateway/v1?k={KEY}"}
+    )
+    assert KEY not in str(config.to_metadata_dict())
+    assert config.to_metadata_dict()["base_url"] == "https://gateway/v1"
+    assert KEY not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"LLM_PROVIDER": "opnai"}, "Unknown provider 'opnai'. Did you mean 'openai'?"),
+        ({"LLM_PROVIDER": "zzz"}, "one of: lm-studio, offline, ollama, openai"),
+        ({}, "Provider 'openai' needs a key: set OPENAI_API_KEY"),
+        ({"OPENAI_API_KEY": " "}, "set OPENAI_API_KEY"),
+        ({"LLM_PROVIDER": "ollama", "OLLAMA_BASE_URL": "localhost:1"}, "OLLAMA_BASE_URL is"),
+        ({"OSMOSIS_LLM_TIMEOUT": "x"}, "OSMOSIS_LLM_TIMEOUT is 'x'"),
+    ],
+)
+def test_configuration_errors_say_what_to_do(environ: dict[str, str], says: str) -> None:
+    with pytest.raises(LLMConfigError) as error:
+        LLMConfig.from_env(environ=environ)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_our_errors_are_dbt_osmosis_errors() -> None:
+    assert issubclass(exceptions.LLMConfigError, host.LLMConfigurationError)
+    assert issubclass(exceptions.LLMResponseError, host.LLMResponseError)
+    for name in ("LLMAPIError", "LLMRateLimitError", "LLMTimeoutError", "LLMBudgetError"):
+        assert issubclass(getattr(exceptions, name), host.LLMError)
+
+
+def test_missing_sdk_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openai", None)
+    with pytest.raises(LLMConfigError, match=r"pip install 'openai>=2,<4'"):
+        build_client(LLMConfig("openai", "m", api_key=KEY))

@@ -1,0 +1,153 @@
+"""The engine on a project in memory: order, inheritance, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
+from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMBudgetError, LLMResponseError
+from dbt_osmosis_llm.llm.mock import MockLLMClient
+from dbt_osmosis_llm.llm.prompts import Prompts
+from dbt_osmosis_llm.synthesis.engine import Engine, RunReport
+from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
+
+
+class MemoryProject:
+    """Nodes with parents and columns; inherits by name from any ancestor, as dbt-osmosis does."""
+
+    def __init__(
+        self, parents: Mapping[str, Sequence[str]], columns: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        self.parents = parents
+        self.columns = {node_id: dict(texts) for node_id, texts in columns.items()}
+        self.descriptions = dict.fromkeys(columns, "")
+        self.inherited: dict[str, list[str]] = {node_id: [] for node_id in columns}
+
+    def node_ids(self) -> Sequence[str]:
+        return list(self.columns)
+
+    def ancestors(self, node_id: str) -> set[str]:
+        found = set(self.parents.get(node_id, ()))
+        return found.union(*(self.ancestors(parent) for parent in found))
+
+    def missing(self, node_id: str) -> Missing:
+        columns = tuple(name for name, text in self.columns[node_id].items() if not text)
+        return Missing(not self.descriptions[node_id], columns)
+
+    def inherit(self, node_id: str) -> None:
+        for name in self.missing(node_id).columns:
+            for ancestor in sorted(self.ancestors(node_id)):
+                if text := self.columns[ancestor].get(name):
+                    self.columns[node_id][name] = text
+                    self.inherited[node_id].append(name)
+                    break
+
+    def inherited_columns(self, node_id: str) -> tuple[str, ...]:
+        return tuple(self.inherited[node_id])
+
+    def evidence(self, node_id: str) -> NodeEvidence:
+        columns = tuple(ColumnEvidence(name) for name in self.columns[node_id])
+        return NodeEvidence(node_id, f"table_{node_id}", "model", sql="select 1", columns=columns)
+
+    def apply(self, node_id: str, texts: NodeTexts) -> None:
+        self.descriptions[node_id] = texts.description or ""
+        self.columns[node_id].update(texts.columns)
+
+
+def chain() -> MemoryProject:
+    return MemoryProject(
+        {"b": ["a"], "c": ["b"]},
+        {"a": {"id": "", "x": ""}, "b": {"id": "", "y": ""}, "c": {"id": "", "x": "", "z": ""}},
+    )
+
+
+def run(project: MemoryProject, client: MockLLMClient) -> RunReport:
+    return Engine(client, Prompts()).run(project)
+
+
+def test_children_inherit_what_was_generated_for_their_parents() -> None:
+    project, client = chain(), MockLLMClient()
+    report = run(project, client)
+    assert [call.custom_id for call in client.calls] == ["a", "b", "c"]
+    assert (
+        project.columns["c"]
+        == {
+            "id": "Text of id.",
+            "x": "Text of x.",
+            "z": "Text of description.",
+        }
+        or project.columns["c"]["z"] == "Text of z."
+    )
+    assert [outcome.generated for outcome in report.outcomes] == [("id", "x"), ("y",), ("z",)]
+    assert [outcome.inherited for outcome in report.outcomes] == [(), ("id",), ("id", "x")]
+    assert report.stopped_by is None
+
+
+def test_nothing_missing_asks_nothing() -> None:
+    project, client = chain(), MockLLMClient()
+    run(project, client)
+    client.calls.clear()
+    report = run(project, client)
+    assert client.calls == []
+    assert sum(len(outcome.generated) for outcome in report.outcomes) == 0
+
+
+def test_a_failed_node_stops_no_other_and_its_columns_wait() -> None:
+    client = MockLLMClient({"table_a": LLMAPIError("answered 400", status_code=400)})
+    project = chain()
+    report = run(project, client)
+    assert [call.custom_id for call in client.calls] == ["a", "b", "c"]
+    assert [outcome.node_id for outcome in report.failures] == ["a"]
+    # id and x come from a: no text of their own for them, or they would differ from a's later.
+    assert project.columns["b"] == {"id": "", "y": "Text of y."}
+    assert [outcome.waiting for outcome in report.outcomes[1:]] == [("id",), ("id", "x")]
+    again = run(project, MockLLMClient())
+    assert not again.failures
+    assert all(text for columns in project.columns.values() for text in columns.values())
+    assert project.columns["c"]["x"] == project.columns["a"]["x"]
+
+
+def test_unusable_answers_fail_their_node_only() -> None:
+    report = run(chain(), MockLLMClient({"table_b": "no JSON at all"}))
+    assert isinstance(report.failures[0].error, LLMResponseError)
+    assert [outcome.node_id for outcome in report.failures] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "error", [LLMAPIError("no key", status_code=401, ends_run=True), LLMBudgetError("spent")]
+)
+def test_what_cannot_get_better_stops_the_asking(error: Exception) -> None:
+    client = MockLLMClient({"table_b": error})
+    project = chain()
+    report = run(project, client)
+    assert [call.custom_id for call in client.calls] == ["a", "b"]
+    assert report.stopped_by is error
+    assert report.not_asked == 1
+    # What was done stays, and inheritance goes on: it costs nothing.
+    assert project.columns["c"]["x"] == "Text of x."
+
+
+def test_a_server_that_never_answered_is_asked_once() -> None:
+    down = LLMAPIError("cannot reach", unreachable=True)
+    client = MockLLMClient([down, down, down])
+    report = run(chain(), client)
+    assert len(client.calls) == 1
+    assert report.stopped_by is down
+
+
+def test_one_broken_connection_among_answers_is_one_failure() -> None:
+    broken = LLMAPIError("cannot reach", unreachable=True)
+    client = MockLLMClient({"table_b": broken})
+    report = run(chain(), client)
+    assert len(client.calls) == 3
+    assert report.stopped_by is None
+
+
+def test_null_leaves_a_column_empty_and_reports_it() -> None:
+    answer = {"description": None, "columns": {"id": "Key.", "x": None}}
+    report = run(MemoryProject({}, {"a": {"id": "", "x": ""}}), MockLLMClient({"table_a": answer}))
+    outcome = report.outcomes[0]
+    assert (outcome.generated, outcome.unknown) == (("id",), ("x",))
+    assert outcome.description_unknown

@@ -1,0 +1,116 @@
+"""The layers of ARCHITECTURE.md, enforced on every import in the source."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dbt_osmosis_llm
+
+PACKAGE = "dbt_osmosis_llm"
+SOURCE = Path(dbt_osmosis_llm.__file__).parent
+
+# What each part may import of ours; `config` and `_log` are at the bottom.
+ALLOWED = {
+    "config": set[str](),
+    "_log": set[str](),
+    "_version": set[str](),
+    "llm": {"config", "_log"},
+    "evidence": {"config", "_log"},
+    "synthesis": {"evidence", "llm", "config", "_log"},
+    "writing": {"synthesis", "evidence", "llm", "config", "_log"},
+    "host": {"writing", "synthesis", "evidence", "llm", "config", "_log"},
+    "cli": {"host", "writing", "synthesis", "evidence", "llm", "config", "_log", "_version"},
+    "_autoload": {"cli"},
+    "__main__": {"cli", "_autoload"},
+    "__init__": {"_version"},
+}
+DBT_READERS = {"host", "writing", "__main__"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part_of(path: Path) -> str:
+    first = path.relative_to(SOURCE).parts[0]
+    return first.removesuffix(".py")
+
+
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[str(p.relative_to(SOURCE)) for p in MODULES])
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(path)
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top == PACKAGE and rest:
+            other = rest.split(".")[0]
+            if other in ALLOWED and other != part:
+                assert other in ALLOWED[part], f"{part} imports {name}"
+        if top in {"dbt", "dbt_common", "dbt_core_interface", "dbt_osmosis"}:
+            bases = path.name == "exceptions.py" and name.startswith("dbt_osmosis.core")
+            assert part in DBT_READERS or bases, f"{part} imports {name}"
+        if top in {"click", "rich"}:
+            assert part == "cli", f"{part} imports {name}"
+        if name in {"os.environ", "os.getenv"}:
+            assert part in {"config", "_autoload"}, f"{part} reads the environment"
+
+
+def test_only_config_reads_the_environment() -> None:
+    for path in MODULES:
+        if part_of(path) not in {"config", "_autoload"}:
+            text = path.read_text(encoding="utf-8")
+            assert "os.environ" not in text, path
+            assert "getenv" not in text, path
+
+
+def test_every_part_is_in_the_table() -> None:
+    assert {part_of(path) for path in MODULES} == set(ALLOWED)
+
+
+def test_every_public_name_resolves() -> None:
+    for name in dbt_osmosis_llm.__all__:
+        assert getattr(dbt_osmosis_llm, name) is not None
+    assert set(dbt_osmosis_llm.__all__) <= set(dir(dbt_osmosis_llm))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = dbt_osmosis_llm.nothing
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = (
+        f"import sys; before = set(sys.modules); import {PACKAGE}, {PACKAGE}._autoload; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    # -S and an own path: without it, site would have read our .pth before the count starts.
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={"PYTHONPATH": str(SOURCE.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # `os` and its parts: every start with `site` has loaded them before any .pth is read.
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    loaded -= {"os", "abc", "_collections_abc", "genericpath", "posixpath", "stat", "_abc"}
+    assert loaded == {PACKAGE}
+
+
+def test_no_module_fails_to_import() -> None:
+    for path in MODULES:
+        parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+        if parts[-1] not in {"__main__", "__init__"}:
+            importlib.import_module(".".join(parts))
