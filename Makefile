@@ -5,12 +5,13 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 DEMO   := .demo
 
-.PHONY: help install demo test lint types format constraints clean
+.PHONY: help install demo test lint types bench format constraints clean
 
 help:
 	@echo "make demo         document a small dbt project on DuckDB, offline, and show the result"
 	@echo "make test         run all tests"
 	@echo "make lint types   ruff, mypy"
+	@echo "make bench        beside dbt-osmosis's own synthesis: requests, tokens, cost"
 	@echo "make constraints  pin the newest versions that fit"
 
 $(VENV)/installed: pyproject.toml constraints.txt src/dbt_osmosis_llm.pth
@@ -33,6 +34,9 @@ lint: install
 
 types: install
 	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python benchmarks/compare.py
 
 format: install
 	$(BIN)/ruff check --fix src tests benchmarks

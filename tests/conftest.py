@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ruamel.yaml
 
 from tests.server import LoopbackServer
 
+BIN = Path(sys.executable).parent
+KEY = "sk-loopback-0123456789abcdef"
 _OURS = ("OSMOSIS_LLM_", "OPENAI_", "OLLAMA_", "LM_STUDIO_", "LLM_", "DBT_")
 for _name in list(os.environ):
     if _name.startswith(_OURS):
@@ -41,6 +49,100 @@ def server(_running_server: LoopbackServer) -> LoopbackServer:
     return _running_server
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def root() -> Path:
     return Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Shop:
+    """A private copy of the demo project, built, and the command that documents it."""
+
+    directory: Path
+    environ: dict[str, str]
+
+    def dbt_osmosis(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run the installed ``dbt-osmosis`` in the project."""
+        return subprocess.run(
+            [BIN / "dbt-osmosis", *arguments],
+            cwd=self.directory,
+            env={**self.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def document(
+        self, *arguments: str, command: str = "document", **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``dbt-osmosis yaml document --synthesize`` in the project."""
+        return self.dbt_osmosis("yaml", command, "--synthesize", *arguments, **environ)
+
+    def yaml_files(self) -> dict[str, bytes]:
+        files = [p for part in ("models", "seeds") for p in (self.directory / part).rglob("*.yml")]
+        return {str(p.relative_to(self.directory)): p.read_bytes() for p in sorted(files)}
+
+    def load(self, name: str) -> Any:
+        return ruamel.yaml.YAML(typ="safe").load((self.directory / name).read_bytes())
+
+    def texts(self) -> dict[str, str]:
+        """Return every text by ``table`` or ``table.column``."""
+        found = {}
+        for name in self.yaml_files():
+            content = self.load(name) or {}
+            tables = [*content.get("models", []), *content.get("seeds", [])]
+            tables += [t for s in content.get("sources", []) for t in s.get("tables", [])]
+            for table in tables:
+                found[table["name"]] = table.get("description") or ""
+                for column in table.get("columns", []):
+                    key = f"{table['name']}.{column['name']}"
+                    found[key] = column.get("description") or ""
+        return found
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """Return the environment without anything that a user's own set-up would change."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
+    return {
+        **kept,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "COLUMNS": "200",
+        "NO_COLOR": "1",
+        **more,
+    }
+
+
+def build_demo(directory: Path) -> Path:
+    """Copy the demo project and build it on DuckDB."""
+    shutil.copytree(Path(__file__).parent / "projects" / "demo", directory)
+    done = subprocess.run(
+        [BIN / "dbt", "build", "--quiet"],
+        cwd=directory,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return directory
+
+
+@pytest.fixture(scope="session")
+def built_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_demo(tmp_path_factory.mktemp("demo") / "shop")
+
+
+@pytest.fixture
+def shop(built_demo: Path, tmp_path: Path, server: LoopbackServer) -> Shop:
+    directory = tmp_path / "shop"
+    shutil.copytree(built_demo, directory)
+    environ = clean_environment(
+        LLM_PROVIDER="openai",
+        OPENAI_API_KEY=KEY,
+        OPENAI_BASE_URL=server.url,
+        OSMOSIS_LLM_MAX_RETRIES="0",
+        HOME=str(tmp_path),
+    )
+    return Shop(directory, environ)
