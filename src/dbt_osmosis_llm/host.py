@@ -148,6 +148,9 @@ class HostProject:
             return compiled, True
         if getattr(node, "language", "sql") != "sql":
             return node.raw_code or None, False
+        # As on a full refresh: what `is_incremental()` adds depends on what the warehouse holds
+        # today and says how the table is loaded, not what is in it.
+        full_refresh, node.config.full_refresh = node.config.full_refresh, True
         try:
             result = self._context.project._project.compile_node(node, update_depends_on=False)
         except Exception as error:  # noqa: BLE001  # macros and adapters raise whatever they like
@@ -155,6 +158,8 @@ class HostProject:
                 "%s does not compile; its raw SQL is used (%s)", node.unique_id, _first_line(error)
             )
             return node.raw_code or None, False
+        finally:
+            node.config.full_refresh = full_refresh
         return result.compiled_code or None, True
 
     def _tables_read(self, node: Any) -> list[Any]:

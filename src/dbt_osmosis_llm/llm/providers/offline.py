@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 _MAX_EXPRESSION = 160
 _AGGREGATES = {
-    "sum": "Sum",
-    "avg": "Average",
-    "min": "Smallest value",
-    "max": "Largest value",
-    "count": "Number of non-null values",
-    "any_value": "Any value",
-    "median": "Median",
+    "sum": "Sum of {column}",
+    "avg": "Average of {column}",
+    "min": "Smallest {column}",
+    "max": "Largest {column}",
+    "count": "Number of non-null {column} values",
+    "any_value": "Any {column}",
+    "median": "Median of {column}",
 }
+_ZERO_FOR_NONE = re.compile(r"^coalesce\((.+), 0\)$", re.IGNORECASE)
 _SIMPLE_CALL = re.compile(r"^(\w+)\(\s*(distinct\s+)?((?:\w+\.)?\w+|\*)\s*\)$", re.IGNORECASE)
 
 
@@ -68,31 +69,24 @@ def _answer(schema: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str,
 
 def table_sentence(table: Mapping[str, Any]) -> str | None:
     """Return what a table is made of, or None when there is no SQL to say it from."""
-    reads: Sequence[str] = list(dict.fromkeys(table.get("reads", ())))
+    reads = _listed([_code(name) for name in dict.fromkeys(table.get("reads", ()))])
     if not reads:
         return None
-    joins = {join["table"] for join in table.get("joins", ())}
-    verb = "Rows of"
-    if "union" in " ".join(table.get("set_operations", ())).lower():
-        verb = "Union of rows of"
-    elif table.get("group_by"):
-        verb = "Aggregates of"
-    elif table.get("distinct"):
-        verb = "Distinct rows of"
-    joined = [name for name in reads if name in joins]
-    base = [name for name in reads if name not in joins] or joined[:1]
-    text = f"{verb} {_listed([_code(name) for name in base])}"
-    joined = [name for name in joined if name not in base]
-    if joined:
-        text += f", joined with {_listed([_code(name) for name in joined])}"
+    joins, unions = table.get("joins"), table.get("set_operations")
     if table.get("group_by"):
-        text += f", one row per {_listed([_code(g) for g in table['group_by']])}"
+        text = f"Aggregates of {reads}, one row per {_codes(table['group_by'])}."
+    elif unions and all("union" in operation.lower() for operation in unions):
+        text = f"Union of rows of {reads}."
+    elif joins and len(table["reads"]) > 1:
+        text = f"Joins {reads}."
     elif table.get("deduplicated_by"):
-        text += f", one row per {_listed([_code(c) for c in table['deduplicated_by']])}"
-    text += "."
+        text = f"Rows of {reads}, one row per {_codes(table['deduplicated_by'])}."
+    else:
+        text = f"{'Distinct rows' if table.get('distinct') else 'Rows'} of {reads}."
     filters = [f for f in table.get("filters", ()) if len(f) <= _MAX_EXPRESSION]
-    if filters:
-        text += f" Only rows where {_listed([_code(f) for f in filters[:3]])}."
+    # A filter inside one side of a join or union says nothing of the rows that come out.
+    if filters and not joins and not unions:
+        text += f" Only rows where {_codes(filters[:3])}."
     return text
 
 
@@ -110,40 +104,38 @@ def _definition(column: Mapping[str, Any]) -> str | None:
         source = upstream[0]
         if source["description"]:
             return str(source["description"])
-        origin = f"{_code(source['column'])} of {_code(source['table'])}"
-        if kind == "cast" and column.get("type"):
-            return f"{_capital(origin)}, as {column['type']}."
-        return f"{_capital(origin)}." if kind == "rename" else None
+        same_name = str(source["column"]).lower() == str(column["name"]).lower()
+        return None if same_name else f"{_origins(upstream)}."
     if not expression or len(expression) > _MAX_EXPRESSION:
         tables = list(dict.fromkeys(leaf["table"] for leaf in upstream))
         return f"Computed from {_origins(upstream)}." if tables else None
     if kind == "literal":
         return f"Constant {_code(expression)}."
     if kind == "aggregate":
-        return _aggregate(expression, upstream) or f"Aggregate {_code(expression)}."
-    if kind == "window":
-        return f"Window function {_code(expression)}."
+        return _aggregate(expression, upstream) or f"Computed as {_code(expression)}."
     if kind == "union":
         return f"From {_origins(upstream)}." if upstream else None
-    if kind == "derived":
+    if kind in {"derived", "window"}:
         return f"Computed as {_code(expression)}."
     return None
 
 
 def _aggregate(expression: str, upstream: Sequence[Mapping[str, str]]) -> str | None:
-    call = _SIMPLE_CALL.match(expression)
+    zero = _ZERO_FOR_NONE.match(expression)
+    call = _SIMPLE_CALL.match(zero[1] if zero else expression)
     if call is None:
         return None
     name, distinct, argument = call[1].lower(), call[2], call[3]
     if name == "count" and argument == "*":
         return "Number of rows."
-    verb = _AGGREGATES.get(name)
-    if verb is None:
-        return None
+    wording = _AGGREGATES.get(name)
     if name == "count" and distinct:
-        verb = "Number of distinct values"
+        wording = "Number of distinct {column} values"
+    if wording is None:
+        return None
+    text = wording.format(column=_code(argument.rpartition(".")[2]))
     table = f" of {_code(upstream[0]['table'])}" if len(upstream) == 1 else ""
-    return f"{verb} of {_code(argument.rpartition('.')[2])}{table}."
+    return f"{text}{table}{', 0 where there is none' if zero else ''}."
 
 
 def _tested(tests: Sequence[str]) -> str | None:
@@ -157,6 +149,10 @@ def _origins(upstream: Sequence[Mapping[str, str]]) -> str:
 
 def _listed(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def _codes(texts: Sequence[str]) -> str:
+    return _listed([_code(text) for text in texts])
 
 
 def _code(text: str) -> str:
