@@ -9,7 +9,12 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 from dbt_osmosis.core.inheritance import _column_to_dict
-from dbt_osmosis.core.introspection import get_columns
+from dbt_osmosis.core.introspection import (
+    _cached_warehouse_columns,
+    _catalog_columns_for_relation,
+    _relation_for_column_collection,
+    _rendered_relation_name,
+)
 from dbt_osmosis.core.node_filters import _iter_candidate_nodes
 from dbt_osmosis.core.transforms import inherit_upstream_column_knowledge
 
@@ -117,10 +122,11 @@ class HostProject:
             schema = {_relation(t): c for t in tables if (c := self._database_columns(t))}
             facts = read_query(sql, self._context.project.runtime_cfg.credentials.type, schema)
         tests = self._tests_of.get(node_id, [])
+        types = {name.lower(): kind for name, kind in self._database_columns(node).items()}
         columns = tuple(
             ColumnEvidence(
                 name=name,
-                data_type=column.data_type,
+                data_type=column.data_type or types.get(name.strip('"`').lower()),
                 description="" if self._lacks_text(column.description) else column.description,
                 tests=_column_tests(column, name, tests),
             )
@@ -180,11 +186,21 @@ class HostProject:
         return list(tables.values())
 
     def _database_columns(self, node: Any) -> dict[str, str]:
-        """Return column name to type as the warehouse or the catalog has them, asked for once."""
+        """Return column name to type as the catalog or the warehouse has them, asked for once.
+
+        All of them in their order, or none: dbt-osmosis's own list leaves out ignored columns and
+        adds nested ones, which would shift the columns of a `select *`.
+        """
         if node.unique_id not in self._columns_in_database:
-            found = get_columns(self._context, node)
+            context = self._context
+            relation, _ = _relation_for_column_collection(context, node)
+            name = _rendered_relation_name(relation)
+            found = _catalog_columns_for_relation(context, relation, name)
+            if found is None and not context.project.config.disable_introspection:
+                found = _cached_warehouse_columns(context, relation, name)
             self._columns_in_database[node.unique_id] = {
-                name: column.type or "" for name, column in found.items()
+                column.name: str(getattr(column, "dtype", None) or getattr(column, "type", ""))
+                for column in found or ()
             }
         return self._columns_in_database[node.unique_id]
 

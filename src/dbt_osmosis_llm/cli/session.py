@@ -98,10 +98,11 @@ def run_with_synthesis(
         host_callback(*args, **kwargs)
     except SystemExit as stop:
         host_exit = stop.code
-    if session.report is not None:
-        from dbt_osmosis_llm.cli.summary import print_summary
+    finally:
+        if session.report is not None:
+            from dbt_osmosis_llm.cli.summary import print_summary
 
-        print_summary(session.report, session.client, session.settings, get_usage_stats())
+            print_summary(session.report, session.client, session.settings, get_usage_stats())
     if code := session.exit_code or host_exit:
         raise SystemExit(code)
 

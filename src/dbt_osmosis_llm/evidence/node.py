@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, ColumnKind, ColumnLine
 
 _MAX_UPSTREAM_COLUMNS = 40
 """Documented columns sent of one upstream table, those that the SQL reads first."""
+
+_FRAME_END = re.compile(r"</(sql|context|upstream|columns)>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ class NodeEvidence:
             asked: Names of the columns that need a text.
             max_sql_chars: Where to cut the SQL, at the end of a line.
         """
-        return {
+        values = {
             "table_name": self.name,
             "resource_type": self.resource_type,
             "sql": _cut(self.sql.strip(), max_sql_chars) if self.sql else "(none)",
@@ -146,6 +149,8 @@ class NodeEvidence:
             "columns": "\n".join(self._column_line(name) for name in asked) or "(none)",
             "column_name": asked[0] if len(asked) == 1 else "",
         }
+        # The default prompts frame data with these tags: data must not be able to end its frame.
+        return {name: _FRAME_END.sub(r"<\\/\1>", text) for name, text in values.items()}
 
     def _column_line(self, name: str) -> str:
         facts = self._column_dict(name)
