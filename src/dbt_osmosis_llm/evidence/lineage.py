@@ -20,17 +20,15 @@ from sqlglot.errors import ErrorLevel, SchemaError
 from sqlglot.schema import MappingSchema
 from sqlglot.tokens import TokenType
 
-from dbt_osmosis_llm.evidence.query import (
+from dbt_osmosis_llm.evidence.query import Reader, conjuncts, core_of
+from dbt_osmosis_llm.evidence.relation import (
     TAG,
     Definition,
     Environment,
     Leaf,
     Part,
-    Reader,
     Rows,
     Shape,
-    conjuncts,
-    core_of,
 )
 
 if TYPE_CHECKING:

@@ -8,17 +8,32 @@ reference that could mean two things is `UNRESOLVED`, and so is everything made 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+from dbt_osmosis_llm.evidence.relation import (
+    TAG,
+    UNRESOLVED,
+    Clause,
+    Definition,
+    Environment,
+    Part,
+    Presence,
+    Rest,
+    Rows,
+    Scope,
+    Shape,
+    Source,
+    Table,
+    derived,
+    member,
+    opaque,
+    tagged_column,
+)
 
-TAG = "dbt_osmosis_llm"
-"""Key in a column node's `meta` (copies of the node keep it): the column's `Definition`."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 _MAX_DEPTH = 300  # sqlglot's generator recurses some three frames a level
 
@@ -75,286 +90,6 @@ _SERIES = tuple(
     if hasattr(exp, name)
 )
 _VOLATILE = (exp.Rand, exp.Randn, exp.Uuid)
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One column of one real table."""
-
-    relation: str
-    """As qualified in the SQL, without quotes: "db.schema.stg_orders"."""
-    column: str
-
-
-class Shape(Enum):
-    """How a definition relates to its leaves, before aggregates and windows are looked at."""
-
-    COLUMN = "column"
-    CAST = "cast"
-    CONSTANT = "constant"
-    OTHER = "other"
-    UNION = "union"
-    UNKNOWN = "unknown"
-
-
-@dataclass(eq=False)
-class Definition:
-    """What a column is made of; shared, not copied, by every query that passes it on."""
-
-    shape: Shape
-    leaves: tuple[Leaf, ...] = ()
-    aggregate: bool = False
-    window: bool = False
-    local: Any = None
-    """The defining sqlglot node; its column nodes are tagged with their own definitions."""
-    branches: tuple[Definition, ...] = ()
-    operator: str = ""
-    too_deep: bool = False
-    """Nested so deep that to print it could exhaust the stack."""
-    inline: bool = True
-    """Whether the expression can stand inside another one."""
-
-    def __deepcopy__(self, memo: object) -> Definition:
-        return self
-
-
-UNRESOLVED = Definition(Shape.UNKNOWN)
-
-
-class Presence(IntEnum):
-    """How sure it is that a relation has a column of a name."""
-
-    NO = 0
-    STALE = 1
-    """The schema lists the table's columns and this is not one: right only by elimination."""
-    MAYBE = 2
-    YES = 3
-
-
-Found = tuple[Presence, Definition]
-_ABSENT: Found = (Presence.NO, UNRESOLVED)
-
-
-@dataclass(eq=False)
-class Table:
-    """A real table; `columns` is empty when the schema does not know it."""
-
-    relation: str
-    columns: tuple[str, ...]
-    known: dict[str, Definition] = field(default_factory=dict)
-    case_sensitive: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        first: dict[str, str] = {}
-        for name in self.columns:
-            other = first.setdefault(name.casefold(), name)
-            if other != name:
-                self.case_sensitive |= {other, name}
-
-    def leaf(self, name: str) -> Definition:
-        """The one definition of a column of this table, spelled as it was met first."""
-        key = name if name in self.case_sensitive else name.casefold()
-        if key not in self.known:
-            self.known[key] = Definition(Shape.COLUMN, (Leaf(self.relation, name),))
-        return self.known[key]
-
-
-@dataclass(frozen=True)
-class Rest:
-    """Columns behind a star that cannot be listed: a table's, or derived from one value."""
-
-    table: Table | None = None
-    value: Definition | None = None
-    excluded: frozenset[str] = frozenset()
-    renamed: tuple[tuple[str, str], ...] = ()
-    """(new name, name in the table)."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether every column it stands for is listed elsewhere, if the schema is right."""
-        return self.table is not None and bool(self.table.columns)
-
-    def find(self, name: str) -> Found:
-        """Looks a column up by name."""
-        key = name.casefold()
-        for new, old in self.renamed:
-            if new.casefold() == key:
-                name, key = old, old.casefold()
-                break
-        else:
-            if key in self.excluded:
-                return _ABSENT
-        if self.table is not None:
-            return (Presence.STALE if self.closed else Presence.MAYBE), self.table.leaf(name)
-        if self.value is not None:
-            return Presence.MAYBE, member(self.value, [name])
-        return Presence.MAYBE, UNRESOLVED
-
-    def restricted(self, excluded: Iterable[str], renamed: Iterable[tuple[str, str]]) -> Rest:
-        """The same columns after a further `* exclude (...) rename (...)`."""
-        excluded, renamed = set(excluded), list(renamed)
-        earlier = {new.casefold(): old for new, old in self.renamed}
-        moved = [
-            (new, earlier.get(old.casefold(), old))
-            for new, old in renamed
-            if old.casefold() in earlier or old.casefold() not in self.excluded
-        ]
-        gone = excluded | {old.casefold() for _, old in renamed}
-        kept = [pair for pair in self.renamed if pair[0].casefold() not in gone]
-        return Rest(self.table, self.value, self.excluded | gone, (*kept, *moved))
-
-
-@dataclass(eq=False)
-class Part:
-    """What one SELECT or set operation reads and does, apart from its columns."""
-
-    relations: list[str] = field(default_factory=list)
-    children: list[Part] = field(default_factory=list)
-    filters: list[Any] = field(default_factory=list)
-    joins: list[tuple[str, Rows, str, Any]] = field(default_factory=list)
-    """(kind, what is joined, its name here, condition: node, text or None)."""
-    operators: list[str] = field(default_factory=list)
-    nested: list[Part] = field(default_factory=list)
-    """Queries inside expressions: only the relations they read count."""
-    select: Any = None
-    projections: list[Definition] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class Rows:
-    """The columns a relation has in a FROM clause, or a query gives."""
-
-    names: list[str] = field(default_factory=list)
-    """Empty string where only the database knows how it calls the column."""
-    definitions: list[Definition] = field(default_factory=list)
-    rests: list[Rest] = field(default_factory=list)
-    ordered: bool = True
-    value: Definition | None = None
-    """What `alias.field` and a bare `alias` mean for an unnested array."""
-    part: Part | None = None
-    table: Table | None = None
-    _index: dict[str, list[int]] | None = None
-
-    @property
-    def closed(self) -> bool:
-        """Whether `names` holds every column, in order."""
-        return self.ordered and all(rest.closed for rest in self.rests)
-
-    def find(self, name: str) -> Found:
-        """Looks a column up by name, exactly when two differ only in case."""
-        if self._index is None:
-            self._index = {}
-            for position, known in enumerate(self.names):
-                self._index.setdefault(known.casefold(), []).append(position)
-        hits = self._index.get(name.casefold(), []) if name else []
-        if len(hits) > 1:
-            hits = [hit for hit in hits if self.names[hit] == name] or hits
-        if hits:
-            first = self.definitions[hits[0]]
-            same = all(self.definitions[hit] is first for hit in hits)
-            return Presence.YES, first if same else UNRESOLVED
-        best = best_of(rest.find(name) for rest in self.rests)
-        if best[0] < Presence.MAYBE and "" in self._index:
-            return Presence.MAYBE, UNRESOLVED
-        return best
-
-
-def best_of(found: Iterable[Found]) -> Found:
-    """The surest of several finds; unresolved when two are equally sure."""
-    best = _ABSENT
-    for one in found:
-        if one[0] > best[0]:
-            best = one
-        elif one[0] is best[0] and one[0] is not Presence.NO and one[1] is not best[1]:
-            best = (best[0], UNRESOLVED)
-    return best
-
-
-def _opaque(part: Part | None = None, names: Sequence[str] = ()) -> Rows:
-    return Rows(list(names), [UNRESOLVED] * len(names), [Rest()], ordered=False, part=part)
-
-
-def derived(local: Any, sources: Iterable[Definition]) -> Definition:
-    """A definition made of others by an expression that is neither a column nor a cast."""
-    sources = list(sources)
-    if any(source.shape is Shape.UNKNOWN for source in sources):
-        return UNRESOLVED
-    return Definition(
-        Shape.OTHER,
-        tuple(dict.fromkeys(leaf for source in sources for leaf in source.leaves)),
-        any(source.aggregate for source in sources),
-        any(source.window for source in sources),
-        local,
-    )
-
-
-def member(value: Definition, names: Sequence[str]) -> Definition:
-    """The definition of `value.a.b`: a field of a struct or of an unnested array."""
-    if value.shape is Shape.UNKNOWN:
-        return UNRESOLVED
-    local = _tagged_column(names[0], value)
-    for name in names:
-        local = exp.Dot(this=local, expression=exp.to_identifier(name))
-    return derived(local, [value])
-
-
-class Environment(NamedTuple):
-    """The names WITH clauses define for the queries below them."""
-
-    tables: Mapping[str, Rows]
-    scalars: Mapping[str, tuple[Definition, Part]]
-    """Single values, as ClickHouse's `with max(x) as m` defines them."""
-
-
-class Source(NamedTuple):
-    """One entry of a FROM clause."""
-
-    name: str
-    path: tuple[str, ...]
-    """Folded parts of an unaliased real table's name, else empty."""
-    rows: Rows
-    visible: bool
-
-
-@dataclass(eq=False)
-class Scope:
-    """The names one SELECT can use."""
-
-    environment: Environment
-    outer: Scope | None
-    nested: bool
-    """Inside an expression: its own columns stay as written in the expression's text."""
-    gathered: list[tuple[Clause, Definition]] | None = None
-    """Where an enclosing expression collects all that this query refers to."""
-    part: Part = field(default_factory=Part)
-    sources: list[Source] = field(default_factory=list)
-    merged: dict[str, tuple[str, Definition]] = field(default_factory=dict)
-    """Columns joined by USING, by folded name."""
-    aliases: dict[str, Definition] = field(default_factory=dict)
-    later_aliases: set[str] = field(default_factory=set)
-    read_names: set[str] = field(default_factory=set)
-    """Names taken from a source of unknown columns: so that source does have them."""
-
-    def candidates(self, name: str, sources: Sequence[Source] | None = None) -> Found:
-        """Looks an unqualified column up in the FROM clause alone."""
-        key = name.casefold()
-        if key in self.merged:
-            return Presence.YES, self.merged[key][1]
-        sources = [one for one in sources or self.sources if one.visible]
-        found = best_of(source.rows.find(name) for source in sources)
-        if found[0] is not Presence.YES:
-            for source in sources:
-                if source.name == key:  # the whole row, as in to_json(orders)
-                    return Presence.YES, source.rows.value or UNRESOLVED
-        return found
-
-
-class Clause(Enum):
-    """Where in its SELECT an expression stands: it decides what aliases mean."""
-
-    FROM = "from"
-    PROJECTION = "projection"
-    FILTER = "filter"
 
 
 def argument(node: Any, name: str) -> Any:
@@ -454,12 +189,6 @@ def _position(node: Any) -> int:
     return int(identifier.meta.get("start", 0)) if identifier is not None else 0
 
 
-def _tagged_column(name: str, definition: Definition) -> Any:
-    column = exp.Column(this=exp.to_identifier(name))
-    column.meta[TAG] = definition
-    return column
-
-
 def _inline_named_windows(query: Any) -> None:
     """Rewrites `over w` into what the WINDOW clause says of `w`."""
     named = {str(one.this.name).casefold(): one for one in query.args.get("windows") or ()}
@@ -523,7 +252,7 @@ class Reader:
             return self._set_operation(query, environment, outer, gathered, nested)
         if isinstance(query, exp.Select):
             return self._select(query, Scope(environment, outer, nested, gathered))
-        return _opaque(Part())
+        return opaque(Part())
 
     def _subquery(
         self,
@@ -539,7 +268,7 @@ class Reader:
             inner = exp.Select(expressions=[exp.Star()], **{_FROM: exp.From(this=query.this)})
             rows = self.read(inner, environment, outer, gathered, nested)
         if query.args.get("pivots"):
-            return _opaque(rows.part)
+            return opaque(rows.part)
         return self._renamed(rows, query)
 
     def _with(self, query: Any, environment: Environment, nested: bool) -> Environment:
@@ -557,7 +286,7 @@ class Reader:
             else:
                 forward = []
             for later in forward:
-                seen[self._folded(later.args["alias"].this)] = _opaque(Part())
+                seen[self._folded(later.args["alias"].this)] = opaque(Part())
             inner = Environment(seen, dict(scalars))
             if cte.args.get("scalar"):
                 scope = Scope(inner, None, nested)
@@ -588,7 +317,7 @@ class Reader:
             return rows
         names = [str(column.name) for column in columns]
         if not rows.closed or len(names) > len(rows.names):
-            return _opaque(rows.part, names)
+            return opaque(rows.part, names)
         return Rows(names + rows.names[len(names) :], rows.definitions, [], part=rows.part)
 
     def _set_operation(
@@ -616,12 +345,12 @@ class Reader:
             part.operators.append(word if operation.args.get("distinct") else f"{word} all")
         operator = part.operators[0]
         if any(one.args.get(key) for one in operations for key in ("side", "kind", "on")):
-            return _opaque(part)
+            return opaque(part)
         first = read[0]
         if any(one.args.get("by_name") for one in operations):
             names = list(dict.fromkeys(name for rows in read for name in rows.names))
             if not all(rows.closed for rows in read):
-                return _opaque(part, names)
+                return opaque(part, names)
             columns = [[rows.find(name) for rows in read] for name in names]
             combined = [
                 self._combined([one for presence, one in column if presence], operator)
@@ -631,7 +360,7 @@ class Reader:
         if all(rows.names == [] and rows.rests == first.rests for rows in read):
             return Rows([], [], first.rests, part=part)  # one table, read twice with other filters
         if not first.closed:
-            return _opaque(part, first.names)
+            return opaque(part, first.names)
         if any(not rows.closed or len(rows.names) != len(first.names) for rows in read):
             return Rows(first.names, [UNRESOLVED] * len(first.names), part=part)
         by_position = zip(*(rows.definitions for rows in read), strict=True)
@@ -661,7 +390,7 @@ class Reader:
             self._add_source(source.this, scope)
         self._add_joins(query, scope)
         if query.args.get("match"):  # MATCH_RECOGNIZE makes its own columns
-            scope.sources = [one._replace(rows=_opaque(one.rows.part)) for one in scope.sources]
+            scope.sources = [one._replace(rows=opaque(one.rows.part)) for one in scope.sources]
         if self.dialect == "clickhouse":
             scope.later_aliases = {
                 one.alias.casefold() for one in query.expressions if isinstance(one, exp.Alias)
@@ -793,12 +522,12 @@ class Reader:
             columns = alias.args.get("columns") if alias else None
             label = label or (columns[0] if columns else None)
         else:
-            rows = _opaque()
+            rows = opaque()
         if rows.part is not None:
             scope.part.children.append(rows.part)
         pivots = node.args.get("pivots")
         if pivots:
-            rows = _opaque(rows.part)
+            rows = opaque(rows.part)
             for pivot in pivots:
                 label = pivot.args["alias"].this if pivot.args.get("alias") else label
         name = str(label.name).casefold() if label is not None else ""
@@ -835,7 +564,7 @@ class Reader:
         columns = (alias.args.get("columns") if alias else None) or ()
         names = [str(one.name) for one in columns]
         if any(len(row) != width for row in rows) or node.find(exp.Column, exp.Query):
-            return _opaque(None, names)
+            return opaque(None, names)
         definitions = []
         for position in range(width):
             local = exp.Anonymous(this="VALUES", expressions=[row[position].copy() for row in rows])
@@ -853,7 +582,7 @@ class Reader:
         whole = self.define(call, scope, Clause.FROM)
         known = isinstance(call, (exp.Unnest, *_SERIES)) or whole.leaves
         if whole.shape is Shape.UNKNOWN or not known:
-            return _opaque(None, names)
+            return opaque(None, names)
         arguments = call.expressions if isinstance(call, exp.Unnest) else [call]
         values = [self._element(one, call, scope) for one in arguments]
         flatten = isinstance(call, exp.Explode) and self.dialect == "snowflake"
@@ -924,7 +653,7 @@ class Reader:
 
     def _common_names(self, before: list[Source], joined: Source, scope: Scope) -> list[str]:
         if not joined.rows.closed or not all(one.rows.closed for one in before):
-            unsure = [one._replace(rows=_opaque(one.rows.part)) for one in scope.sources]
+            unsure = [one._replace(rows=opaque(one.rows.part)) for one in scope.sources]
             scope.sources = unsure  # which columns are shared cannot be known
             return []
         left = [name for one in before for name in one.rows.names]
@@ -939,7 +668,7 @@ class Reader:
             return right
         if side != "full":
             return left
-        sides = [_tagged_column(name, left), _tagged_column(name, right)]
+        sides = [tagged_column(name, left), tagged_column(name, right)]
         return derived(exp.Coalesce(this=sides[0], expressions=sides[1:]), [left, right])
 
     def _array_join(self, join: Any, scope: Scope) -> None:
@@ -949,7 +678,7 @@ class Reader:
                 array = exp.column(*[one.copy() for one in reversed(array.parts)])
             definition = self.define(array, scope, Clause.FROM)
             name = str(item.alias_or_name)
-            local = exp.Anonymous(this="arrayJoin", expressions=[_tagged_column(name, definition)])
+            local = exp.Anonymous(this="arrayJoin", expressions=[tagged_column(name, definition)])
             scope.merged[name.casefold()] = (name, derived(local, [definition]))
 
     # -- expressions -----------------------------------------------------------------------

@@ -1,0 +1,301 @@
+"""The vocabulary of lineage: what a column is made of, the rows of a relation, a query's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import Any, NamedTuple
+
+from sqlglot import exp
+
+TAG = "dbt_osmosis_llm"
+"""Key in a column node's `meta` (copies of the node keep it): the column's `Definition`."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One column of one real table."""
+
+    relation: str
+    """As qualified in the SQL, without quotes: "db.schema.stg_orders"."""
+    column: str
+
+
+class Shape(Enum):
+    """How a definition relates to its leaves, before aggregates and windows are looked at."""
+
+    COLUMN = "column"
+    CAST = "cast"
+    CONSTANT = "constant"
+    OTHER = "other"
+    UNION = "union"
+    UNKNOWN = "unknown"
+
+
+@dataclass(eq=False)
+class Definition:
+    """What a column is made of; shared, not copied, by every query that passes it on."""
+
+    shape: Shape
+    leaves: tuple[Leaf, ...] = ()
+    aggregate: bool = False
+    window: bool = False
+    local: Any = None
+    """The defining sqlglot node; its column nodes are tagged with their own definitions."""
+    branches: tuple[Definition, ...] = ()
+    operator: str = ""
+    too_deep: bool = False
+    """Nested so deep that to print it could exhaust the stack."""
+    inline: bool = True
+    """Whether the expression can stand inside another one."""
+
+    def __deepcopy__(self, memo: object) -> Definition:
+        return self
+
+
+UNRESOLVED = Definition(Shape.UNKNOWN)
+
+
+class Presence(IntEnum):
+    """How sure it is that a relation has a column of a name."""
+
+    NO = 0
+    STALE = 1
+    """The schema lists the table's columns and this is not one: right only by elimination."""
+    MAYBE = 2
+    YES = 3
+
+
+Found = tuple[Presence, Definition]
+_ABSENT: Found = (Presence.NO, UNRESOLVED)
+
+
+@dataclass(eq=False)
+class Table:
+    """A real table; `columns` is empty when the schema does not know it."""
+
+    relation: str
+    columns: tuple[str, ...]
+    known: dict[str, Definition] = field(default_factory=dict)
+    case_sensitive: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        first: dict[str, str] = {}
+        for name in self.columns:
+            other = first.setdefault(name.casefold(), name)
+            if other != name:
+                self.case_sensitive |= {other, name}
+
+    def leaf(self, name: str) -> Definition:
+        """The one definition of a column of this table, spelled as it was met first."""
+        key = name if name in self.case_sensitive else name.casefold()
+        if key not in self.known:
+            self.known[key] = Definition(Shape.COLUMN, (Leaf(self.relation, name),))
+        return self.known[key]
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Columns behind a star that cannot be listed: a table's, or derived from one value."""
+
+    table: Table | None = None
+    value: Definition | None = None
+    excluded: frozenset[str] = frozenset()
+    renamed: tuple[tuple[str, str], ...] = ()
+    """(new name, name in the table)."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether every column it stands for is listed elsewhere, if the schema is right."""
+        return self.table is not None and bool(self.table.columns)
+
+    def find(self, name: str) -> Found:
+        """Looks a column up by name."""
+        key = name.casefold()
+        for new, old in self.renamed:
+            if new.casefold() == key:
+                name, key = old, old.casefold()
+                break
+        else:
+            if key in self.excluded:
+                return _ABSENT
+        if self.table is not None:
+            return (Presence.STALE if self.closed else Presence.MAYBE), self.table.leaf(name)
+        if self.value is not None:
+            return Presence.MAYBE, member(self.value, [name])
+        return Presence.MAYBE, UNRESOLVED
+
+    def restricted(self, excluded: Iterable[str], renamed: Iterable[tuple[str, str]]) -> Rest:
+        """The same columns after a further `* exclude (...) rename (...)`."""
+        excluded, renamed = set(excluded), list(renamed)
+        earlier = {new.casefold(): old for new, old in self.renamed}
+        moved = [
+            (new, earlier.get(old.casefold(), old))
+            for new, old in renamed
+            if old.casefold() in earlier or old.casefold() not in self.excluded
+        ]
+        gone = excluded | {old.casefold() for _, old in renamed}
+        kept = [pair for pair in self.renamed if pair[0].casefold() not in gone]
+        return Rest(self.table, self.value, self.excluded | gone, (*kept, *moved))
+
+
+@dataclass(eq=False)
+class Part:
+    """What one SELECT or set operation reads and does, apart from its columns."""
+
+    relations: list[str] = field(default_factory=list)
+    children: list[Part] = field(default_factory=list)
+    filters: list[Any] = field(default_factory=list)
+    joins: list[tuple[str, Rows, str, Any]] = field(default_factory=list)
+    """(kind, what is joined, its name here, condition: node, text or None)."""
+    operators: list[str] = field(default_factory=list)
+    nested: list[Part] = field(default_factory=list)
+    """Queries inside expressions: only the relations they read count."""
+    select: Any = None
+    projections: list[Definition] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Rows:
+    """The columns a relation has in a FROM clause, or a query gives."""
+
+    names: list[str] = field(default_factory=list)
+    """Empty string where only the database knows how it calls the column."""
+    definitions: list[Definition] = field(default_factory=list)
+    rests: list[Rest] = field(default_factory=list)
+    ordered: bool = True
+    value: Definition | None = None
+    """What `alias.field` and a bare `alias` mean for an unnested array."""
+    part: Part | None = None
+    table: Table | None = None
+    _index: dict[str, list[int]] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether `names` holds every column, in order."""
+        return self.ordered and all(rest.closed for rest in self.rests)
+
+    def find(self, name: str) -> Found:
+        """Looks a column up by name, exactly when two differ only in case."""
+        if self._index is None:
+            self._index = {}
+            for position, known in enumerate(self.names):
+                self._index.setdefault(known.casefold(), []).append(position)
+        hits = self._index.get(name.casefold(), []) if name else []
+        if len(hits) > 1:
+            hits = [hit for hit in hits if self.names[hit] == name] or hits
+        if hits:
+            first = self.definitions[hits[0]]
+            same = all(self.definitions[hit] is first for hit in hits)
+            return Presence.YES, first if same else UNRESOLVED
+        best = best_of(rest.find(name) for rest in self.rests)
+        if best[0] < Presence.MAYBE and "" in self._index:
+            return Presence.MAYBE, UNRESOLVED
+        return best
+
+
+def best_of(found: Iterable[Found]) -> Found:
+    """The surest of several finds; unresolved when two are equally sure."""
+    best = _ABSENT
+    for one in found:
+        if one[0] > best[0]:
+            best = one
+        elif one[0] is best[0] and one[0] is not Presence.NO and one[1] is not best[1]:
+            best = (best[0], UNRESOLVED)
+    return best
+
+
+def opaque(part: Part | None = None, names: Sequence[str] = ()) -> Rows:
+    """Return rows that may have any column, of which nothing is known."""
+    return Rows(list(names), [UNRESOLVED] * len(names), [Rest()], ordered=False, part=part)
+
+
+def derived(local: Any, sources: Iterable[Definition]) -> Definition:
+    """A definition made of others by an expression that is neither a column nor a cast."""
+    sources = list(sources)
+    if any(source.shape is Shape.UNKNOWN for source in sources):
+        return UNRESOLVED
+    return Definition(
+        Shape.OTHER,
+        tuple(dict.fromkeys(leaf for source in sources for leaf in source.leaves)),
+        any(source.aggregate for source in sources),
+        any(source.window for source in sources),
+        local,
+    )
+
+
+def member(value: Definition, names: Sequence[str]) -> Definition:
+    """The definition of `value.a.b`: a field of a struct or of an unnested array."""
+    if value.shape is Shape.UNKNOWN:
+        return UNRESOLVED
+    local = tagged_column(names[0], value)
+    for name in names:
+        local = exp.Dot(this=local, expression=exp.to_identifier(name))
+    return derived(local, [value])
+
+
+class Environment(NamedTuple):
+    """The names WITH clauses define for the queries below them."""
+
+    tables: Mapping[str, Rows]
+    scalars: Mapping[str, tuple[Definition, Part]]
+    """Single values, as ClickHouse's `with max(x) as m` defines them."""
+
+
+class Source(NamedTuple):
+    """One entry of a FROM clause."""
+
+    name: str
+    path: tuple[str, ...]
+    """Folded parts of an unaliased real table's name, else empty."""
+    rows: Rows
+    visible: bool
+
+
+@dataclass(eq=False)
+class Scope:
+    """The names one SELECT can use."""
+
+    environment: Environment
+    outer: Scope | None
+    nested: bool
+    """Inside an expression: its own columns stay as written in the expression's text."""
+    gathered: list[tuple[Clause, Definition]] | None = None
+    """Where an enclosing expression collects all that this query refers to."""
+    part: Part = field(default_factory=Part)
+    sources: list[Source] = field(default_factory=list)
+    merged: dict[str, tuple[str, Definition]] = field(default_factory=dict)
+    """Columns joined by USING, by folded name."""
+    aliases: dict[str, Definition] = field(default_factory=dict)
+    later_aliases: set[str] = field(default_factory=set)
+    read_names: set[str] = field(default_factory=set)
+    """Names taken from a source of unknown columns: so that source does have them."""
+
+    def candidates(self, name: str, sources: Sequence[Source] | None = None) -> Found:
+        """Looks an unqualified column up in the FROM clause alone."""
+        key = name.casefold()
+        if key in self.merged:
+            return Presence.YES, self.merged[key][1]
+        sources = [one for one in sources or self.sources if one.visible]
+        found = best_of(source.rows.find(name) for source in sources)
+        if found[0] is not Presence.YES:
+            for source in sources:
+                if source.name == key:  # the whole row, as in to_json(orders)
+                    return Presence.YES, source.rows.value or UNRESOLVED
+        return found
+
+
+class Clause(Enum):
+    """Where in its SELECT an expression stands: it decides what aliases mean."""
+
+    FROM = "from"
+    PROJECTION = "projection"
+    FILTER = "filter"
+
+
+def tagged_column(name: str, definition: Definition) -> Any:
+    """Return a column node that carries its definition."""
+    column = exp.Column(this=exp.to_identifier(name))
+    column.meta[TAG] = definition
+    return column
