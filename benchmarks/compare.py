@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.conftest import Shop, build_demo, clean_environment
+from tests.conftest import Shop, build_project, clean_environment
 from tests.server import LoopbackServer, Recorded, Reply, text_for
 
 from dbt_osmosis_llm.llm.usage import Usage, cost_usd
@@ -73,7 +73,7 @@ def main() -> None:
     head = ["", "requests", "prompt tokens", "completion tokens", f"cost ({MODEL})"]
     head += ["requests with SQL of the project", "texts written"]
     with tempfile.TemporaryDirectory() as scratch, LoopbackServer().running() as server:
-        built = build_demo(Path(scratch) / "built")
+        built = build_project("demo", Path(scratch) / "built")
         rows = [
             measure(built, Path(scratch) / name, server, plugin=name == "plugin")
             for name in ("host", "plugin")

@@ -56,7 +56,7 @@ def root() -> Path:
 
 @dataclass
 class Shop:
-    """A private copy of the demo project, built, and the command that documents it."""
+    """A private copy of a built project, and the command that documents it."""
 
     directory: Path
     environ: dict[str, str]
@@ -114,30 +114,47 @@ def clean_environment(**more: str) -> dict[str, str]:
     }
 
 
-def build_demo(directory: Path) -> Path:
-    """Copy the demo project and build it on DuckDB."""
-    shutil.copytree(Path(__file__).parent / "projects" / "demo", directory)
-    done = subprocess.run(
-        [BIN / "dbt", "build", "--quiet"],
-        cwd=directory,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def build_project(name: str, directory: Path) -> Path:
+    """Copy one of the test projects and build it on DuckDB."""
+    shutil.copytree(Path(__file__).parent / "projects" / name, directory)
+    commands = [["deps"]] if (directory / "packages.yml").exists() else []
+    for command in [*commands, ["build"]]:
+        done = subprocess.run(
+            [BIN / "dbt", *command, "--quiet"],
+            cwd=directory,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
     return directory
 
 
 @pytest.fixture(scope="session")
 def built_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_demo(tmp_path_factory.mktemp("demo") / "shop")
+    return build_project("demo", tmp_path_factory.mktemp("demo") / "shop")
+
+
+@pytest.fixture(scope="session")
+def built_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_project("shapes", tmp_path_factory.mktemp("shapes") / "shapes")
 
 
 @pytest.fixture
 def shop(built_demo: Path, tmp_path: Path, server: LoopbackServer) -> Shop:
-    directory = tmp_path / "shop"
-    shutil.copytree(built_demo, directory)
+    return copy_of(built_demo, tmp_path, server)
+
+
+@pytest.fixture
+def shapes(built_shapes: Path, tmp_path: Path, server: LoopbackServer) -> Shop:
+    return copy_of(built_shapes, tmp_path, server)
+
+
+def copy_of(built: Path, tmp_path: Path, server: LoopbackServer) -> Shop:
+    """Return a private copy of a built project that asks the loopback server."""
+    directory = tmp_path / built.name
+    shutil.copytree(built, directory, symlinks=True)
     environ = clean_environment(
         LLM_PROVIDER="openai",
         OPENAI_API_KEY=KEY,

@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from dbt_osmosis_llm.config import OPTIONS, Settings, SettingsError, load_settings
+from dbt_osmosis_llm.config import (
+    OPTIONS,
+    Settings,
+    SettingsError,
+    load_settings,
+    without_credentials,
+)
 
 
 def project(tmp_path: Path, llm: str) -> Path:
@@ -78,7 +84,7 @@ def test_prompt_variables_override_single_prompts() -> None:
     assert settings.prompt_file == Path("p.yaml")
 
 
-@pytest.mark.parametrize("text", ["", "[1]", ": :", "vars: 3", "vars: {dbt-osmosis: {llm: 3}}"])
+@pytest.mark.parametrize("text", ["", "[1]", ": :", "vars: 3"])
 def test_odd_project_files_are_left_to_dbt(tmp_path: Path, text: str) -> None:
     (tmp_path / "dbt_project.yml").write_text(text)
     assert load_settings({}, tmp_path, environ={}) == Settings()
@@ -88,3 +94,14 @@ def test_switch_from_project(tmp_path: Path) -> None:
     values: dict[str, Any] = {"{stats: true}": True, "{stats: no}": False}
     for text, expected in values.items():
         assert load_settings({}, project(tmp_path, text), environ={}).show_stats is expected
+
+
+def test_project_section_must_be_a_mapping(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="llm: is 'offline'; it must be a mapping"):
+        load_settings({}, project(tmp_path, "offline"), environ={})
+
+
+def test_urls_are_shown_without_credentials() -> None:
+    shown = without_credentials("http://user:hunter2@host:9/v1?key=x#y")
+    assert shown == "http://host:9/v1"
+    assert without_credentials("localhost:1") == "localhost:1"

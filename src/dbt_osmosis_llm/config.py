@@ -236,6 +236,11 @@ def _project_settings(
         for name in ("dbt_osmosis", "dbt-osmosis"):
             section = variables.get(name) if isinstance(variables, Mapping) else None
             ours = section.get("llm") if isinstance(section, Mapping) else None
+            if ours is not None and not isinstance(ours, Mapping):
+                raise SettingsError(
+                    f"vars: {name}: llm: is {ours!r}; it must be a mapping, "
+                    "e.g. {provider: ollama}."
+                )
             if isinstance(ours, Mapping):
                 found.update({str(k).replace("-", "_"): v for k, v in ours.items()})
     known = {option.key for option in OPTIONS}
@@ -276,3 +281,11 @@ def _prompt_overrides(environ: Mapping[str, str] | None) -> dict[str, str]:
         if (text := read_env(name, environ)) is not None:
             overrides[key] = text
     return overrides
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL that may be shown: no user, password, query or fragment."""
+    scheme, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    path = path.partition("?")[0].partition("#")[0]
+    return f"{scheme}{separator}{host.rpartition('@')[2].partition('?')[0]}{slash}{path}"

@@ -24,7 +24,12 @@ from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, read_query
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
 
-_READABLE = ("model", "seed", "source", "snapshot")
+_DOC_REFERENCE = re.compile(
+    r"\{\{\s*doc\(\s*['\"]([^'\"]+)['\"]\s*(?:,\s*['\"]([^'\"]+)['\"]\s*)?\)\s*\}\}"
+)
+_JINJA = re.compile(r"\{[{%#]")
+_MAX_ACCEPTED_VALUES = 20
+_TABLES = ("model", "seed", "source", "snapshot")
 
 
 class HostProject:
@@ -39,7 +44,7 @@ class HostProject:
     @cached_property
     def _nodes(self) -> dict[str, Any]:
         nodes = {**self._manifest.nodes, **self._manifest.sources}
-        return {uid: n for uid, n in nodes.items() if n.resource_type in _READABLE}
+        return {uid: n for uid, n in nodes.items() if n.resource_type in _TABLES}
 
     def node_ids(self) -> Sequence[str]:
         """Return the selected nodes, parents before children, the same way every time.
@@ -71,11 +76,30 @@ class HostProject:
         return found
 
     def _lacks_text(self, text: str | None) -> bool:
-        return not text or text.strip() in self._context.placeholders
+        return writing.lacks_text(self._context, text)
+
+    def _readable(self, text: str | None) -> str:
+        """Return a text as people read it, empty where it has none that a model could read.
+
+        With ``use-unrendered-descriptions`` dbt-osmosis keeps ``{{ doc('x') }}`` as it stands.
+        """
+        if text is None or self._lacks_text(text):
+            return ""
+        rendered = _DOC_REFERENCE.sub(self._doc_block, text)
+        return "" if _JINJA.search(rendered) else rendered
+
+    def _doc_block(self, reference: re.Match[str]) -> str:
+        package, name = (reference[1], reference[2]) if reference[2] else (None, reference[1])
+        for block in self._manifest.docs.values():
+            if block.name == name and package in (None, block.package_name):
+                return str(block.block_contents)
+        return reference[0]
 
     def missing(self, node_id: str) -> Missing:
         """Return what is empty, or one of dbt-osmosis's placeholders."""
         node = self._selected[node_id]
+        if not writing.is_written(self._context, node):
+            return Missing()  # a package's: dbt-osmosis never writes it, so no text is paid for
         columns = node.columns.items()
         return Missing(
             description=self._lacks_text(node.description),
@@ -119,7 +143,8 @@ class HostProject:
         tables = self._tables_read(node)
         facts = EMPTY_FACTS
         if sql and is_compiled:
-            schema = {_relation(t): c for t in tables if (c := self._database_columns(t))}
+            real = [table for table in tables if not _is_ephemeral(table)]
+            schema = {_relation(t): c for t in real if (c := self._database_columns(t))}
             facts = read_query(sql, self._context.project.runtime_cfg.credentials.type, schema)
         tests = self._tests_of.get(node_id, [])
         types = {name.lower(): kind for name, kind in self._database_columns(node).items()}
@@ -127,7 +152,7 @@ class HostProject:
             ColumnEvidence(
                 name=name,
                 data_type=column.data_type or types.get(name.strip('"`').lower()),
-                description="" if self._lacks_text(column.description) else column.description,
+                description=self._readable(column.description),
                 tests=_column_tests(column, name, tests),
             )
             for name, column in node.columns.items()
@@ -136,7 +161,8 @@ class HostProject:
             unique_id=node_id,
             name=_display_name(node),
             resource_type=str(node.resource_type.value),
-            description="" if self._lacks_text(node.description) else node.description,
+            description=self._readable(node.description),
+            source_description=self._readable(getattr(node, "source_description", None)),
             materialization=getattr(node.config, "materialized", None),
             tags=tuple(sorted(node.tags or ())),
             sql=sql,
@@ -169,7 +195,7 @@ class HostProject:
         return result.compiled_code or None, True
 
     def _tables_read(self, node: Any) -> list[Any]:
-        """Return the nodes whose relations a node reads; ephemeral ones stand for their own."""
+        """Return what a node reads: its parents, and through ephemeral ones their own."""
         tables: dict[str, Any] = {}
         open_ids = list(reversed(self._parents(node)))
         seen: set[str] = set()
@@ -178,11 +204,9 @@ class HostProject:
             if uid in seen:
                 continue
             seen.add(uid)
-            parent = self._nodes[uid]
-            if getattr(parent.config, "materialized", None) == "ephemeral":
-                open_ids.extend(reversed(self._parents(parent)))
-            else:
-                tables[uid] = parent
+            tables[uid] = self._nodes[uid]
+            if _is_ephemeral(tables[uid]):
+                open_ids.extend(reversed(self._parents(tables[uid])))
         return list(tables.values())
 
     def _database_columns(self, node: Any) -> dict[str, str]:
@@ -191,37 +215,51 @@ class HostProject:
         All of them in their order, or none: dbt-osmosis's own list leaves out ignored columns and
         adds nested ones, which would shift the columns of a `select *`.
         """
-        if node.unique_id not in self._columns_in_database:
-            context = self._context
-            relation, _ = _relation_for_column_collection(context, node)
-            name = _rendered_relation_name(relation)
-            found = _catalog_columns_for_relation(context, relation, name)
-            if found is None and not context.project.config.disable_introspection:
+        if node.unique_id in self._columns_in_database:
+            return self._columns_in_database[node.unique_id]
+        context = self._context
+        relation, _ = _relation_for_column_collection(context, node)
+        name = _rendered_relation_name(relation)
+        found = _catalog_columns_for_relation(context, relation, name)
+        if found is None and not context.project.config.disable_introspection:
+            # Compiling gives this thread's connection back; look-ups must open their own.
+            with context.project.adapter.connection_named("dbt_osmosis_llm"):
                 found = _cached_warehouse_columns(context, relation, name)
-            self._columns_in_database[node.unique_id] = {
-                column.name: str(getattr(column, "dtype", None) or getattr(column, "type", ""))
-                for column in found or ()
-            }
-        return self._columns_in_database[node.unique_id]
+        columns = {
+            column.name: str(getattr(column, "dtype", None) or getattr(column, "type", ""))
+            for column in found or ()
+        }
+        if columns:
+            self._columns_in_database[node.unique_id] = columns
+        return columns
 
     def _upstream_table(self, node: Any) -> UpstreamTable:
-        texts = {
-            name: "" if self._lacks_text(column.description) else column.description
-            for name, column in node.columns.items()
-        }
-        description = "" if self._lacks_text(node.description) else node.description
+        texts = {name: self._readable(column.description) for name, column in node.columns.items()}
+        description = self._readable(node.description)
+        if source_description := self._readable(getattr(node, "source_description", None)):
+            description = f"{description} Source: {source_description}".strip()
         return UpstreamTable(_display_name(node), _relation(node), description, texts)
 
     @cached_property
     def _tests_of(self) -> dict[str, list[Any]]:
         tests: dict[str, list[Any]] = {}
         for node in self._manifest.nodes.values():
+            if node.resource_type != "test" or not getattr(node, "test_metadata", None):
+                continue
+            # dbt attaches no test to a source; such a test depends on that source alone.
+            sources = [uid for uid in node.depends_on.nodes if uid.startswith("source.")]
             attached = getattr(node, "attached_node", None)
-            if node.resource_type == "test" and attached and getattr(node, "test_metadata", None):
+            if attached is None and len(node.depends_on.nodes) == len(sources) == 1:
+                attached = sources[0]
+            if attached:
                 tests.setdefault(attached, []).append(node)
         for found in tests.values():
             found.sort(key=lambda test: test.unique_id)
         return tests
+
+
+def _is_ephemeral(node: Any) -> bool:
+    return getattr(node.config, "materialized", None) == "ephemeral"
 
 
 def _display_name(node: Any) -> str:
@@ -230,6 +268,8 @@ def _display_name(node: Any) -> str:
 
 
 def _relation(node: Any) -> str:
+    if _is_ephemeral(node):
+        return f"__dbt__cte__{node.name}"  # as dbt names it; no real table has this name
     return re.sub(r'["`\[\]]', "", node.relation_name or node.name)
 
 
@@ -268,7 +308,10 @@ def _in_words(test: Any) -> str:
     if name == "not_null":
         return "never null"
     if name == "accepted_values" and isinstance(arguments.get("values"), list):
-        return f"one of {', '.join(repr(value) for value in arguments['values'])}"
+        values = arguments["values"]
+        more = len(values) - _MAX_ACCEPTED_VALUES
+        shown = ", ".join(repr(value) for value in values[:_MAX_ACCEPTED_VALUES])
+        return f"one of {shown}{f' and {more} more' if more > 0 else ''}"
     if name == "relationships":
         target = re.findall(r"['\"]([^'\"]+)['\"]", str(arguments.get("to", "")))
         return f"found in {'.'.join(target)}.{arguments.get('field')}"

@@ -9,6 +9,16 @@ from dbt_osmosis.core import sync_operations as sync
 from dbt_osmosis.core.schema.reader import _mark_yaml_caches_dirty
 
 
+def lacks_text(context: Any, text: str | None) -> bool:
+    """Tell whether a description is empty, blank or one of dbt-osmosis's placeholders."""
+    return text is None or not text.strip() or text.strip() in context.placeholders
+
+
+def is_written(context: Any, node: Any) -> bool:
+    """Tell whether dbt-osmosis's sync writes a node: those of other packages it never does."""
+    return bool(node.package_name == context.project.runtime_cfg.project_name)
+
+
 def apply_texts(
     context: Any, node: Any, description: str | None, columns: Mapping[str, str]
 ) -> None:
@@ -31,12 +41,10 @@ def apply_texts(
 
 
 def _set_in_document(context: Any, node: Any, description: str) -> None:
-    if node.package_name != context.project.runtime_cfg.project_name:
-        return
     current_path, target_path = sync._resolve_sync_yaml_paths(context, node)
     document = sync._prepare_yaml_document(context, node, current_path)
     section = _section_of(node, document)
-    if section is not None and section.get("description") in context.placeholders:
+    if section is not None and lacks_text(context, section.get("description")):
         section["description"] = description
         _mark_yaml_caches_dirty(target_path)
 
@@ -44,20 +52,29 @@ def _set_in_document(context: Any, node: Any, description: str) -> None:
 def _section_of(node: Any, document: dict[str, Any]) -> dict[str, Any] | None:
     """Return the part of a YAML document that describes a node, None when it has none yet."""
     if node.resource_type == "source":
-        tables = (
-            table
-            for source in document.get("sources") or ()
-            if source.get("name") == node.source_name
-            for table in source.get("tables") or ()
-        )
+        sources = document.get("sources") or []
+        source = next((s for s in sources if s.get("name") == node.source_name), None)
+        if source is None:  # its name is Jinja
+            source, _ = sync._find_source_by_table(
+                sources,
+                table_name=node.name,
+                table_identifier=node.identifier,
+                schema_name=node.schema,
+                database_name=node.database,
+            )
+        tables = (source or {}).get("tables") or ()
         return next((table for table in tables if table.get("name") == node.name), None)
-    entries = document.get(sync._get_resource_type_key(node)) or ()
-    entry = next((entry for entry in entries if entry.get("name") == node.name), None)
+    entry = _entry_of(node, document)
     version = getattr(node, "version", None)
     if entry is None or version is None:
         return entry
     versions = entry.get("versions") or ()
     return next((v for v in versions if str(v.get("v")) == str(version)), None)
+
+
+def _entry_of(node: Any, document: dict[str, Any]) -> dict[str, Any] | None:
+    entries = document.get(sync._get_resource_type_key(node)) or ()
+    return next((entry for entry in entries if entry.get("name") == node.name), None)
 
 
 def described_columns(context: Any, node: Any) -> set[str]:
@@ -69,12 +86,13 @@ def described_columns(context: Any, node: Any) -> set[str]:
     if node.resource_type == "source":
         path = f"{node.package_name}://{node.original_file_path}"
     file = context.project.manifest.files.get(path) if path else None
-    section = _section_of(node, getattr(file, "dict_from_yaml", None) or {})
-    described = set()
-    for column in (section or {}).get("columns") or ():
-        if isinstance(column, Mapping) and column.get("description") not in (
-            None,
-            *context.placeholders,
-        ):
-            described.add(str(column.get("name")).strip('"`').lower())
-    return described
+    document = getattr(file, "dict_from_yaml", None) or {}
+    sections = [_section_of(node, document)]
+    if getattr(node, "version", None) is not None:
+        sections.append(_entry_of(node, document))  # versions take columns over from their model
+    return {
+        str(column.get("name")).strip('"`').lower()
+        for section in sections
+        for column in (section or {}).get("columns") or ()
+        if isinstance(column, Mapping) and not lacks_text(context, column.get("description"))
+    }

@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
-from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMBudgetError, LLMResponseError
+from dbt_osmosis_llm.llm.exceptions import (
+    LLMAPIError,
+    LLMBudgetError,
+    LLMResponseError,
+    LLMTimeoutError,
+)
 from dbt_osmosis_llm.llm.mock import MockLLMClient
 from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.engine import Engine, RunReport
@@ -151,3 +156,24 @@ def test_null_leaves_a_column_empty_and_reports_it() -> None:
     outcome = report.outcomes[0]
     assert (outcome.generated, outcome.unknown) == (("id",), ("x",))
     assert outcome.description_unknown
+
+
+def test_an_unexpected_failure_of_one_node_takes_nothing_with_it() -> None:
+    project, client = chain(), MockLLMClient({"table_b": RuntimeError("adapter broke")})
+    report = run(project, client)
+    assert [str(o.error) for o in report.failures] == ["unexpected RuntimeError: adapter broke"]
+    assert project.columns["c"]["z"]
+
+
+@pytest.mark.parametrize(
+    "error", [LLMTimeoutError("late"), LLMAPIError("answered 503", status_code=503)]
+)
+def test_a_server_that_went_silent_is_not_waited_for_at_each_node(error: Exception) -> None:
+    names = [f"n{index:02}" for index in range(20)]
+    project = MemoryProject({}, {name: {"x": ""} for name in names})
+    client = MockLLMClient(['{"description": "A.", "columns": {}}', *[error] * 19])
+    report = run(project, client)
+    assert len(client.calls) == 6
+    assert report.stopped_by is error
+    assert report.not_asked == 14
+    assert report.texts_not_asked == 28

@@ -93,6 +93,11 @@ def run_with_synthesis(
     """
     session = Session.prepare(flags, kwargs)
     click.get_current_context().meta[_META_KEY] = session
+    if kwargs.get("dry_run"):
+        click.echo(
+            "--dry-run with --synthesize asks the model, which may cost money, and writes nothing.",
+            err=True,
+        )
     host_exit: Any = 0
     try:
         host_callback(*args, **kwargs)

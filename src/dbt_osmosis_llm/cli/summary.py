@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from rich.console import Console
@@ -47,6 +48,7 @@ def _counts(report: RunReport) -> dict[str, int]:
         "generated": sum(len(o.generated) for o in outcomes),
         "inherited": sum(len(o.inherited) for o in outcomes),
         "empty": sum(len(o.unknown) + len(o.waiting) for o in outcomes),
+        "not_done": sum(o.asked for o in report.failures) + report.texts_not_asked,
     }
 
 
@@ -55,7 +57,8 @@ def _one_line(report: RunReport, stats: LLMUsageStats) -> str:
     return (
         f"dbt-osmosis-llm: {counts['tables_generated']} table and {counts['generated']} column "
         f"texts generated, {counts['inherited']} inherited, "
-        f"{counts['empty'] + counts['tables_empty']} left empty; {totals['requests']} requests, "
+        f"{counts['empty'] + counts['tables_empty']} left empty, {counts['not_done']} failed; "
+        f"{totals['requests']} requests, "
         f"cost {money(totals['cost_usd'])}."
     )
 
@@ -64,8 +67,8 @@ def _print_statistics(
     console: Console, report: RunReport, client: LLMClient, stats: LLMUsageStats
 ) -> None:
     counts, totals = _counts(report), stats.summary()
-    errors = sum(totals["errors"].values())
-    by_class = ", ".join(f"{name} {count}" for name, count in totals["errors"].items())
+    errors = Counter(type(outcome.error).__name__ for outcome in report.failures)
+    by_class = ", ".join(f"{name} {count}" for name, count in sorted(errors.items()))
     rows = [
         ("tables", f"{counts['tables_generated']} generated, {counts['tables_empty']} left empty"),
         (
@@ -73,11 +76,12 @@ def _print_statistics(
             f"{counts['generated']} generated, {counts['inherited']} inherited, "
             f"{counts['empty']} left empty",
         ),
+        *([("failed", f"{counts['not_done']} texts, see below")] if counts["not_done"] else []),
         ("requests", f"{totals['requests']:,}"),
         ("prompt tokens", f"{totals['input_tokens']:,} ({totals['cached_tokens']:,} cached)"),
         ("completion tokens", f"{totals['output_tokens']:,}"),
         ("cost", money(totals["cost_usd"])),
-        ("errors", f"{errors} ({by_class})" if errors else "0"),
+        ("errors", f"{sum(errors.values())} ({by_class})" if errors else "0"),
         ("time", f"{report.seconds:.1f} s"),
     ]
     console.print(f"\nDocumentation by {client.provider}, model {client.model}")

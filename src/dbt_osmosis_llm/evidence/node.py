@@ -12,6 +12,9 @@ from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, ColumnKind, ColumnLine
 _MAX_UPSTREAM_COLUMNS = 40
 """Documented columns sent of one upstream table, those that the SQL reads first."""
 
+_MAX_TEXT_CHARS = 600
+"""Of one text sent as evidence: whole handbooks stand in some descriptions."""
+
 _FRAME_END = re.compile(r"</(sql|context|upstream|columns)>", re.IGNORECASE)
 
 
@@ -52,6 +55,8 @@ class NodeEvidence:
     name: str
     resource_type: str
     description: str = ""
+    source_description: str = ""
+    """For a source table: what is said of the whole source."""
     materialization: str | None = None
     tags: tuple[str, ...] = ()
     sql: str | None = None
@@ -168,12 +173,14 @@ class NodeEvidence:
         lines = []
         if self.description:
             lines.append(f"description: {_one_line(self.description)}")
+        if self.source_description:
+            lines.append(f"description of its source: {_one_line(self.source_description)}")
         if self.materialization:
             lines.append(f"materialized as: {self.materialization}")
         if self.tags:
             lines.append(f"tags: {', '.join(self.tags)}")
         lines.extend(f"tested: {test}" for test in self.tests)
-        others = [column for column in self.columns if column.name not in set(asked)]
+        others = [c for c in self.columns if c.description and c.name not in asked]
         if others:
             lines.append("columns that have a text already:")
             lines.extend(f"- {c.name}: {_one_line(c.description)}" for c in others)
@@ -198,7 +205,8 @@ class NodeEvidence:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_TEXT_CHARS else f"{line[:_MAX_TEXT_CHARS]} …"
 
 
 def _cut(sql: str, max_chars: int | None) -> str:

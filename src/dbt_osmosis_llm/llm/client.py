@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from dbt_osmosis_llm.config import Settings, did_you_mean, read_env
+from dbt_osmosis_llm.config import Settings, did_you_mean, read_env, without_credentials
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers import registry
@@ -50,7 +50,7 @@ class LLMConfig:
     def __repr__(self) -> str:
         shown = {field.name: getattr(self, field.name) for field in fields(self)}
         shown["api_key"] = None if self.api_key is None else "***"
-        shown["base_url"] = _without_credentials(self.base_url)
+        shown["base_url"] = self.base_url and without_credentials(self.base_url)
         shown["provider_kwargs"] = sorted(self.provider_kwargs)
         return f"LLMConfig({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
@@ -83,6 +83,10 @@ class LLMConfig:
                 f"Provider {spec.name!r} needs a key: set {spec.key_env}, or choose another "
                 "provider with LLM_PROVIDER (ollama, lm-studio and offline need none)."
             )
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise LLMConfigError(
+                f"{spec.key_env} holds characters that no key has; copy the key again."
+            )
         model = settings.model or (read_env(spec.model_env, environ) if spec.model_env else None)
         base_url = read_env(spec.base_url_env, environ) if spec.base_url_env else None
         return cls(
@@ -101,7 +105,7 @@ class LLMConfig:
         return {
             "provider": self.provider,
             "model": self.model,
-            "base_url": _without_credentials(self.base_url),
+            "base_url": self.base_url and without_credentials(self.base_url),
             "timeout_s": self.timeout_s,
             "max_retries": self.max_retries,
             "temperature": self.temperature,
@@ -110,20 +114,17 @@ class LLMConfig:
         }
 
 
-def _without_credentials(url: str | None) -> str | None:
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
 def _checked_url(url: str | None, where: str | None) -> str | None:
     if url is None:
         return None
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        usable = False
+    if not usable:
         raise LLMConfigError(
-            f"{where} is {_without_credentials(url)!r}; it must be a URL such as "
+            f"{where} is {without_credentials(url)!r}; it must be a URL such as "
             "'http://localhost:11434/v1'."
         )
     return url

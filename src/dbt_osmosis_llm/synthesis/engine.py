@@ -10,10 +10,13 @@ from typing import Protocol
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.llm.client import LLMClient
-from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError
+from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError, LLMTimeoutError
 from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts, build_request, read_texts
+
+_MAX_SILENT_IN_A_ROW = 5
+"""Nodes in a row without an answer of the server, after which it counts as down."""
 
 
 class Project(Protocol):
@@ -61,6 +64,8 @@ class NodeOutcome:
     """Left empty: the model answered null, or nothing."""
     waiting: tuple[str, ...] = ()
     """Left empty: they come from a node that failed."""
+    asked: int = 0
+    """Texts asked for."""
     error: LLMError | None = None
 
 
@@ -73,6 +78,7 @@ class RunReport:
     """Why no further node was asked."""
     not_asked: int = 0
     """Nodes that still lack texts because the run stopped."""
+    texts_not_asked: int = 0
     seconds: float = 0.0
 
     @property
@@ -96,6 +102,7 @@ class Engine:
         started = time.monotonic()
         report = RunReport()
         self._answered = False
+        self._silent_in_a_row = 0
         missing_after_failure: dict[str, set[str]] = {}
         for node_id in project.node_ids():
             outcome = self._run_node(project, node_id, report, missing_after_failure)
@@ -128,13 +135,19 @@ class Engine:
             return outcome if outcome.inherited or outcome.waiting else None
         if report.stopped_by is not None:
             report.not_asked += 1
+            report.texts_not_asked += len(missing.columns) + missing.description
             return outcome if outcome.inherited else None
+        outcome.asked = len(missing.columns) + missing.description
         try:
             texts = self._ask(project.evidence(node_id), missing)
         except LLMError as error:
             outcome.error = error
             return outcome
-        self._answered = True
+        except Exception as error:  # noqa: BLE001  # one node never takes paid answers with it
+            logger.debug("%s", node_id, exc_info=True)
+            outcome.error = LLMError(f"unexpected {type(error).__name__}: {error}")
+            return outcome
+        self._answered, self._silent_in_a_row = True, 0
         project.apply(node_id, texts)
         outcome.description_written = texts.description is not None
         outcome.description_unknown = missing.description and texts.description is None
@@ -159,9 +172,14 @@ class Engine:
         return texts
 
     def _stop_if_hopeless(self, report: RunReport, error: LLMError) -> None:
-        # A server that has not answered once is down, not flaky: do not wait for it at each node.
+        silent = isinstance(error, LLMTimeoutError) or (
+            isinstance(error, LLMAPIError)
+            and (error.unreachable or (error.status_code or 0) >= 500)
+        )
+        self._silent_in_a_row = self._silent_in_a_row + 1 if silent else 0
+        # A server that has never answered is down, not flaky: do not wait for it at each node.
         down = isinstance(error, LLMAPIError) and error.unreachable and not self._answered
-        if error.ends_run or down:
+        if error.ends_run or down or self._silent_in_a_row >= _MAX_SILENT_IN_A_ROW:
             report.stopped_by = error
 
 

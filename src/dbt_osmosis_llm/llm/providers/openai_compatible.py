@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.config import without_credentials
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMConfigError,
@@ -123,7 +124,9 @@ def classify_error(
         remedy = f"; check {key_env}" if key_env else ""
         text = f"{provider} refused the key ({status_code}){reason}{remedy}"
     elif status_code == 404:
-        text = f"{provider} does not know model {model!r} (404){reason}; set --llm-model"
+        text = f"{provider} does not know model {model!r} or the address (404){reason}; " + (
+            "set --llm-model" if code == "model_not_found" else "check --llm-model and the base URL"
+        )
     elif status_code == 402 or code in _QUOTA_CODES:
         kind = LLMRateLimitError if status_code == 429 else LLMAPIError
         text = f"{provider}: the account's quota is used up ({status_code}){reason}"
@@ -170,7 +173,6 @@ class OpenAICompatibleClient:
         started = time.monotonic()
         try:
             raw = self._sdk.chat.completions.with_raw_response.create(**_sdk_arguments(body))
-            answer = json.loads(raw.http_response.content)
         except self._openai.APIStatusError as error:
             raise classify_error(
                 error.status_code,
@@ -187,12 +189,15 @@ class OpenAICompatibleClient:
                 "raise --llm-timeout if the model is slow"
             ) from None
         except self._openai.APIConnectionError as error:
-            where = self._config.base_url or "its API"
+            url = self._config.base_url
+            where = without_credentials(url) if url else "its API"
             raise LLMAPIError(
                 f"cannot reach {self.provider} at {where} ({_cause(error)}); is it running, and is "
                 f"{self._spec.base_url_env or 'the address'} right?",
                 unreachable=True,
             ) from None
+        try:
+            answer = json.loads(raw.http_response.content)
         except ValueError:
             raise LLMResponseError(
                 "the server answered 200 with something that is not JSON"

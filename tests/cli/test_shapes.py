@@ -1,0 +1,71 @@
+"""Projects in all shapes: doc blocks, packages, ephemeral models, versions, sources."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Shop
+from tests.server import LoopbackServer, Recorded, text_for
+
+
+def request_about(server: LoopbackServer, name: str) -> Recorded:
+    return next(r for r in server.requests if f"`{name}`" in r.body["messages"][1]["content"][:80])
+
+
+def test_everything_is_written_once_and_nothing_asked_twice(
+    shapes: Shop, server: LoopbackServer
+) -> None:
+    done = shapes.document("--include-external", "--llm-stats")
+    assert done.returncode == 0, done.stderr
+    assert [key for key, text in shapes.texts().items() if not text] == ["versioned.amount"]
+    assert "pkg_model" not in str([request.text for request in server.requests])
+    files = shapes.yaml_files()
+    server.requests.clear()
+    assert shapes.document("--include-external").returncode == 0
+    assert [r.body["messages"][1]["content"][:60] for r in server.requests] == []
+    assert shapes.yaml_files() == files
+
+
+def test_doc_references_are_read_as_their_text(shapes: Shop, server: LoopbackServer) -> None:
+    shapes.document()
+    request = request_about(server, "mart_things")
+    assert "Number of the thing, printed on its label." in request.text
+    assert "{{ doc(" not in request.text
+    raw = (shapes.directory / "seeds/_seeds.yml").read_text()
+    assert "{{ doc('thing_id') }}" in raw
+    offline = shapes.document(LLM_PROVIDER="offline")
+    assert offline.returncode == 0
+    assert "{ {" not in str(shapes.texts())
+
+
+def test_texts_of_ephemeral_parents_and_sources_go_along(
+    shapes: Shop, server: LoopbackServer
+) -> None:
+    shapes.document()
+    assert "Things without their words." in request_about(server, "mart_things").text
+    source = request_about(server, "warehouse.things")
+    assert "Weekly export of the warehouse." in source.text
+    assert "tested: one of 'a', 'b', unique" in source.text
+    stars = request_about(server, "mart_stars")
+    assert "Source: Weekly export of the warehouse." in stars.text
+    assert "`Source Word` (VARCHAR)" in stars.text
+    assert shapes.texts()["mart_stars.Source Word"] in {
+        text_for("column_1"),
+        text_for("column_2"),
+        text_for("table"),
+    }
+
+
+@pytest.mark.parametrize("selected", [("mart_stars", "mart_things"), ("mart_things", "mart_stars")])
+def test_column_lists_do_not_depend_on_what_was_compiled_before(
+    shapes: Shop, server: LoopbackServer, selected: tuple[str, str]
+) -> None:
+    done = shapes.document(*selected)
+    assert done.returncode == 0, done.stderr
+    assert "Could not introspect" not in done.stderr
+    assert "from warehouse.things.word" in request_about(server, "mart_stars").text
+
+
+def test_a_placeholder_with_a_line_end_is_replaced(shapes: Shop, server: LoopbackServer) -> None:
+    shapes.document("stg_things")
+    assert shapes.texts()["stg_things"] == text_for("table")

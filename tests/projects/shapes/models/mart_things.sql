@@ -1,0 +1,1 @@
+select id as thing_key, doubled from {{ ref('eph_things') }}

@@ -1,0 +1,1 @@
+select id, word, amount from {{ ref('raw_things') }}
