@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Any
 
+from dbt_osmosis.core.exceptions import OsmosisError
 from dbt_osmosis.core.inheritance import _column_to_dict
 from dbt_osmosis.core.introspection import (
     _cached_warehouse_columns,
@@ -22,6 +24,7 @@ from dbt_osmosis_llm import writing
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, read_query
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
+from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
 
 _DOC_REFERENCE = re.compile(
@@ -135,6 +138,40 @@ class HostProject:
         writing.apply_texts(
             self._context, self._selected[node_id], texts.description, texts.columns
         )
+
+    def check_targets(self) -> None:
+        """Make sure, before anything is paid for, that each text has a file to go to.
+
+        Raises:
+            LLMConfigError: dbt-osmosis has no YAML path for a node, or cannot write there.
+        """
+        for node_id, node in self._selected.items():
+            if not self.missing(node_id):
+                continue
+            try:
+                path = writing.target_path(self._context, node)
+            except OsmosisError as error:
+                raise LLMConfigError(
+                    f"dbt-osmosis knows no YAML file for {node_id}: {_first_line(error)}. "
+                    "Set '+dbt-osmosis: \"_{model}.yml\"' for it in dbt_project.yml."
+                ) from None
+            folder = next(parent for parent in path.resolve().parents if parent.exists())
+            if not os.access(folder, os.W_OK):
+                raise LLMConfigError(f"{path} cannot be written: no permission in {folder}.")
+
+    def not_written(self, node_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Return the files that dbt-osmosis could not write, each with its nodes.
+
+        dbt-osmosis logs a failure to write and goes on as if all were well.
+        """
+        if self._context.settings.dry_run:
+            return {}
+        failed: dict[str, list[str]] = {}
+        for node_id in node_ids:
+            path = writing.target_path(self._context, self._selected[node_id])
+            if path.resolve() not in self._context.written_files:
+                failed.setdefault(str(path), []).append(node_id)
+        return failed
 
     def evidence(self, node_id: str) -> NodeEvidence:
         """Return all that dbt knows of a node, and what its SQL says of its columns."""
@@ -263,7 +300,9 @@ def _is_ephemeral(node: Any) -> bool:
 
 
 def _display_name(node: Any) -> str:
-    source = getattr(node, "source_name", None)
+    source, version = getattr(node, "source_name", None), getattr(node, "version", None)
+    if version is not None:
+        return f"{node.name}.v{version}"
     return f"{source}.{node.name}" if source else str(node.name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from dbt_osmosis.core import sync_operations as sync
@@ -17,6 +18,12 @@ def lacks_text(context: Any, text: str | None) -> bool:
 def is_written(context: Any, node: Any) -> bool:
     """Tell whether dbt-osmosis's sync writes a node: those of other packages it never does."""
     return bool(node.package_name == context.project.runtime_cfg.project_name)
+
+
+def target_path(context: Any, node: Any) -> Path:
+    """Return the YAML file that dbt-osmosis's sync writes a node to."""
+    path: Path = sync._resolve_sync_yaml_paths(context, node)[1]
+    return path
 
 
 def apply_texts(

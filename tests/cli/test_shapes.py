@@ -69,3 +69,28 @@ def test_column_lists_do_not_depend_on_what_was_compiled_before(
 def test_a_placeholder_with_a_line_end_is_replaced(shapes: Shop, server: LoopbackServer) -> None:
     shapes.document("stg_things")
     assert shapes.texts()["stg_things"] == text_for("table")
+
+
+def test_a_model_without_a_yaml_path_is_said_before_anything_is_paid(
+    shapes: Shop, server: LoopbackServer
+) -> None:
+    project = shapes.directory / "dbt_project.yml"
+    project.write_text(project.read_text().replace('models:\n  +dbt-osmosis: "_schema.yml"\n', ""))
+    done = shapes.document()
+    assert done.returncode == 2
+    assert "knows no YAML file for model.shapes.mart_" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert server.requests == []
+
+
+def test_texts_that_dbt_osmosis_could_not_write_are_named(
+    shapes: Shop, server: LoopbackServer
+) -> None:
+    # A directory where the file should go: dbt-osmosis logs its failure and exits 0.
+    project = shapes.directory / "dbt_project.yml"
+    project.write_text(project.read_text().replace('"_schema.yml"', '"_{model}.yml"'))
+    (shapes.directory / "models/_mart_stars.yml").mkdir()
+    done = shapes.document("mart_stars")
+    assert done.returncode == 1
+    assert "_mart_stars.yml could not be written; texts lost of:" in done.stderr
+    assert "  model.shapes.mart_stars" in done.stderr

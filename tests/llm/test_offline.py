@@ -98,7 +98,8 @@ def test_column_sentences(expression: str, sentence: str | None) -> None:
 
 
 def test_a_single_column_and_its_tests() -> None:
-    column = ColumnEvidence("id", tests=("unique", "never null"))
-    assert answer("select id from db.orders", column, description=False) == {
-        "description": "Unique and never null."
+    # "unique" would not stay true where the text is inherited; a list of values does.
+    column = ColumnEvidence("status", tests=("unique", "never null", "one of 'a', 'b'"))
+    assert answer("select status from db.orders", column, description=False) == {
+        "description": "One of 'a', 'b'."
     }

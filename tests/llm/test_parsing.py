@@ -32,6 +32,7 @@ def test_the_object_is_found(text: str) -> None:
         (LLMResponse("No.", FinishReason.REFUSAL), "the model refused: 'No.'"),
         (LLMResponse("", FinishReason.FILTERED), "content filter"),
         (LLMResponse('{"a": "b', FinishReason.LENGTH), "raise OSMOSIS_LLM_MAX_OUTPUT_TOKENS"),
+        (LLMResponse('[{"name": "a"}]'), "not a JSON object"),
         (LLMResponse("[1, 2]"), "not a JSON object"),
         (LLMResponse("<html>" * 100), "not a JSON object: '<html>.*…'"),
     ],

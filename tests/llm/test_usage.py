@@ -54,7 +54,7 @@ def test_failed_calls_are_counted_by_class_and_cost_nothing() -> None:
     client.complete(LLMRequest((Message("user", "x" * 40),)))
     summary = stats.summary()
     assert summary["errors"] == {"LLMRateLimitError": 1}
-    assert (summary["requests"], summary["input_tokens"], summary["cost_usd"]) == (1, 10, 0.0)
+    assert (summary["requests"], summary["input_tokens"], summary["cost_usd"]) == (2, 10, 0.0)
 
 
 def test_no_call_is_lost_between_threads() -> None:

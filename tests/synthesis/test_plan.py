@@ -152,7 +152,7 @@ def test_names_that_differ_in_case_only_need_the_exact_one() -> None:
     "answer",
     [
         {"columns": [{"name": "a", "description": "A."}, {"name": "b", "description": None}, 3]},
-        {"columns": {"a": {"description": "A."}, "b": 7}},
+        {"columns": {"a": {"description": "A."}, "b": {"description": None}}},
         {"columns": {"`a`": "A.", " B ": "n/a"}},
     ],
 )
@@ -166,6 +166,12 @@ def test_answers_without_texts_leave_all_unanswered(answer: dict[str, object]) -
     texts = read_texts(answer, Missing(True, ("a", "b")))
     assert texts.description is None
     assert texts.unanswered == ["a", "b"]
+    assert texts.answers_nothing is ("description" not in answer)
+
+
+def test_numbers_and_lists_are_no_texts() -> None:
+    texts = read_texts({"columns": {"a": 5, "b": ["x"]}}, Missing(False, ("a", "b")))
+    assert (texts.unanswered, texts.unknown, texts.answers_nothing) == (["a", "b"], [], True)
 
 
 @pytest.mark.parametrize(

@@ -63,14 +63,22 @@ class Session:
         from dbt_osmosis_llm.host import HostProject
 
         engine = Engine(self.client, self.prompts, max_sql_chars=self.settings.max_sql_chars)
-        self.report = engine.run(HostProject(context))
+        self._project = HostProject(context)
+        with user_errors():
+            self._project.check_targets()
+        self.report = engine.run(self._project)
+
+    def check_written(self) -> None:
+        """Find the texts that dbt-osmosis could not write."""
+        if self.report is not None:
+            self.report.not_written = self._project.not_written(self.report.node_ids_with_texts)
 
     @property
     def exit_code(self) -> int:
         """Return 0 when all was answered, 1 when nodes failed, 2 when the run had to stop."""
         if self.report is None:
             return 0
-        return 2 if self.report.stopped_by else int(bool(self.report.failures))
+        return 2 if self.report.stopped_by else int(self.report.has_failures)
 
 
 def current_session() -> Session:
@@ -105,6 +113,7 @@ def run_with_synthesis(
         host_exit = stop.code
     finally:
         if session.report is not None:
+            session.check_written()
             from dbt_osmosis_llm.cli.summary import print_summary
 
             print_summary(session.report, session.client, session.settings, get_usage_stats())

@@ -24,10 +24,11 @@ def print_summary(
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if settings.show_stats:
         _print_statistics(console, report, client, stats)
+        _print_empty(console, report)
     else:
         console.print(_one_line(report, stats))
-    if settings.show_stats:
-        _print_empty(console, report)
+    if not report.selected:
+        console.print("No table matched the selection.")
     _print_failures(console, report)
 
 
@@ -47,7 +48,7 @@ def _counts(report: RunReport) -> dict[str, int]:
         "tables_empty": sum(o.description_unknown for o in outcomes),
         "generated": sum(len(o.generated) for o in outcomes),
         "inherited": sum(len(o.inherited) for o in outcomes),
-        "empty": sum(len(o.unknown) + len(o.waiting) for o in outcomes),
+        "empty": sum(len(o.unknown + o.unanswered + o.waiting) for o in outcomes),
         "not_done": sum(o.asked for o in report.failures) + report.texts_not_asked,
     }
 
@@ -114,6 +115,13 @@ def _print_failures(console: Console, report: RunReport) -> None:
     for reason, outcomes in by_reason.items():
         heading = f"Failed, left for the next run: {reason}"
         _print_list(console, heading, [outcome.node_id for outcome in outcomes])
+    for path, node_ids in report.not_written.items():
+        _print_list(console, f"Error: {path} could not be written; texts lost of:", node_ids)
+    unanswered = [
+        f"{o.node_id}: {', '.join(o.unanswered)}" for o in report.outcomes if o.unanswered
+    ]
+    if unanswered:
+        _print_list(console, "Left out by the answer; the next run asks again:", unanswered)
     waiting = [f"{o.node_id}: {', '.join(o.waiting)}" for o in report.outcomes if o.waiting]
     if waiting:
         _print_list(console, "Left empty, because they come from a table that failed:", waiting)
@@ -123,7 +131,9 @@ def _print_failures(console: Console, report: RunReport) -> None:
 
 def _stopped_line(error: LLMError, nodes: int) -> str:
     tables = f"{nodes} table{'s' if nodes != 1 else ''}"
-    return f"Error: {error}. Stopped; {tables} still to document, run again to go on."
+    reason = str(error).rstrip(".")
+    stop = "" if reason.endswith("?") else "."
+    return f"Error: {reason}{stop} Stopped; {tables} still to document, run again to go on."
 
 
 def _print_list(console: Console, heading: str, lines: Iterable[str]) -> None:

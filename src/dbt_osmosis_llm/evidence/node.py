@@ -88,9 +88,9 @@ class NodeEvidence:
 
         Returns:
             ``name``, ``resource_type``, ``reads`` (table names), ``joins``, ``filters``,
-            ``group_by``, ``distinct``, ``set_operations``, ``deduplicated_by`` and ``columns``:
-            one mapping for each asked column with ``name``, ``type``, ``kind``, ``expression``,
-            ``upstream`` (``table``, ``column``, ``description``) and ``tests``.
+            ``group_by``, ``aggregates``, ``distinct``, ``set_operations``, ``deduplicated_by``
+            and ``columns``: one mapping for each asked column with ``name``, ``type``, ``kind``,
+            ``expression``, ``upstream`` (``table``, ``column``, ``description``) and ``tests``.
         """
         facts = self.facts
         return {
@@ -103,6 +103,7 @@ class NodeEvidence:
             ],
             "filters": list(facts.filters),
             "group_by": list(facts.group_by),
+            "aggregates": any(c.kind is ColumnKind.AGGREGATE for c in facts.columns.values()),
             "distinct": facts.distinct,
             "set_operations": list(facts.set_operations),
             "deduplicated_by": list(facts.row_number_partition),

@@ -45,8 +45,8 @@ def _json_object(text: str) -> dict[str, Any] | None:
             value = json.loads(candidate)
         except (ValueError, RecursionError):
             continue
-        if isinstance(value, dict):
-            return value
+        # JSON of another kind is the whole answer: do not search it for an object.
+        return value if isinstance(value, dict) else None
     return None
 
 

@@ -83,7 +83,7 @@ class UsageTotals:
     """Sums over the calls of one provider and model."""
 
     requests: int = 0
-    """Answered calls."""
+    """Calls made, answered or not."""
     errors: Counter[str] = field(default_factory=Counter)
     """Failed calls by error class."""
     usage: Usage = field(default_factory=Usage)
@@ -113,11 +113,11 @@ class LLMUsageStats:
         """Add one call: with its usage and cost when answered, with its error when not."""
         with self._lock:
             totals = self._totals.setdefault((provider, model), UsageTotals())
+            totals.requests += 1
             totals.seconds += seconds
             if error is not None:
                 totals.errors[type(error).__name__] += 1
                 return
-            totals.requests += 1
             totals.usage += usage or Usage()
             known = totals.cost_usd is not None and cost_usd is not None
             totals.cost_usd = (totals.cost_usd or 0.0) + (cost_usd or 0.0) if known else None
@@ -155,7 +155,7 @@ class LLMUsageStats:
             "cached_tokens": usage.cached_tokens,
             "output_tokens": usage.output_tokens,
             "reasoning_tokens": usage.reasoning_tokens,
-            "cost_usd": None if None in costs else sum(cost for cost in costs if cost),
+            "cost_usd": None if None in costs else sum((cost for cost in costs if cost), 0.0),
             "seconds": sum(row.seconds for row in rows),
         }
 

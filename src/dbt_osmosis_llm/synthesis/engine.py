@@ -10,7 +10,12 @@ from typing import Protocol
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.llm.client import LLMClient
-from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError, LLMTimeoutError
+from dbt_osmosis_llm.llm.exceptions import (
+    LLMAPIError,
+    LLMError,
+    LLMResponseError,
+    LLMTimeoutError,
+)
 from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts, build_request, read_texts
@@ -61,7 +66,9 @@ class NodeOutcome:
     generated: tuple[str, ...] = ()
     inherited: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
-    """Left empty: the model answered null, or nothing."""
+    """Left empty: the model answered null."""
+    unanswered: tuple[str, ...] = ()
+    """Left empty: the answer has no text for them; the next run asks again."""
     waiting: tuple[str, ...] = ()
     """Left empty: they come from a node that failed."""
     asked: int = 0
@@ -74,6 +81,10 @@ class RunReport:
     """What became of a run."""
 
     outcomes: list[NodeOutcome] = field(default_factory=list)
+    selected: int = 0
+    """Nodes looked at."""
+    not_written: dict[str, list[str]] = field(default_factory=dict)
+    """File that could not be written to the nodes whose texts it should have got."""
     stopped_by: LLMError | None = None
     """Why no further node was asked."""
     not_asked: int = 0
@@ -82,9 +93,19 @@ class RunReport:
     seconds: float = 0.0
 
     @property
+    def node_ids_with_texts(self) -> list[str]:
+        """Return the nodes that got generated texts."""
+        return [o.node_id for o in self.outcomes if o.description_written or o.generated]
+
+    @property
     def failures(self) -> list[NodeOutcome]:
         """Return the nodes whose request failed."""
         return [outcome for outcome in self.outcomes if outcome.error is not None]
+
+    @property
+    def has_failures(self) -> bool:
+        """Tell whether a node failed or a file could not be written."""
+        return bool(self.failures or self.not_written)
 
 
 class Engine:
@@ -104,7 +125,9 @@ class Engine:
         self._answered = False
         self._silent_in_a_row = 0
         missing_after_failure: dict[str, set[str]] = {}
-        for node_id in project.node_ids():
+        node_ids = project.node_ids()
+        report.selected = len(node_ids)
+        for node_id in node_ids:
             outcome = self._run_node(project, node_id, report, missing_after_failure)
             if outcome is None:
                 continue
@@ -152,13 +175,16 @@ class Engine:
         outcome.description_written = texts.description is not None
         outcome.description_unknown = missing.description and texts.description is None
         outcome.generated = tuple(texts.columns)
-        outcome.unknown = (*texts.unknown, *texts.unanswered)
+        outcome.unknown = tuple(texts.unknown)
+        outcome.unanswered = tuple(texts.unanswered)
         return outcome
 
     def _ask(self, node: NodeEvidence, missing: Missing) -> NodeTexts:
         request = build_request(node, missing, self._prompts, max_sql_chars=self._max_sql_chars)
         logger.info("Asking %s for %s", self._client.model, request.description)
         texts = read_texts(parse_answer(self._client.complete(request)), missing)
+        if texts.answers_nothing:
+            raise LLMResponseError("the answer is JSON with none of the keys asked for")
         if texts.invented:
             logger.warning(
                 "%s: the answer names columns that do not exist; ignored: %s",

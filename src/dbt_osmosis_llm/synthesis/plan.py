@@ -46,6 +46,8 @@ class NodeTexts:
     """Columns the answer left out."""
     invented: list[str] = field(default_factory=list)
     """Names in the answer that are no columns of the node."""
+    answers_nothing: bool = False
+    """The answer holds none of the keys asked for."""
 
 
 def answer_keys(columns: tuple[str, ...]) -> dict[str, str]:
@@ -143,13 +145,16 @@ def read_texts(answer: Mapping[str, Any], missing: Missing) -> NodeTexts:
         if name is None:
             texts.invented.append(key)
             continue
-        answered.add(name)
         text = clean_text(value)
+        if not (value is None or isinstance(value, (str, Mapping))):
+            continue  # a number or a list is no answer
+        answered.add(name)
         if text is None:
             texts.unknown.append(name)
         else:
             texts.columns[name] = text
     texts.unanswered.extend(name for name in missing.columns if name not in answered)
+    texts.answers_nothing = not answered and not (missing.description and "description" in answer)
     return texts
 
 

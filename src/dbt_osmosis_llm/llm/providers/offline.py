@@ -73,6 +73,8 @@ def table_sentence(table: Mapping[str, Any]) -> str | None:
     if not reads:
         return None
     joins, unions = table.get("joins"), table.get("set_operations")
+    if not table.get("group_by") and table.get("aggregates") and not unions:
+        return f"Aggregates of {reads}."
     if table.get("group_by"):
         text = f"Aggregates of {reads}, one row per {_codes(table['group_by'])}."
     elif unions and all("union" in operation.lower() for operation in unions):
@@ -93,7 +95,8 @@ def table_sentence(table: Mapping[str, Any]) -> str | None:
 def column_sentence(column: Mapping[str, Any]) -> str | None:
     """Return what a column is computed from and what its tests promise, or None."""
     defined = _definition(column)
-    tested = _tested(column.get("tests", ()))
+    # Texts travel downstream, where a key may repeat and be null: only value lists stay true.
+    tested = _tested([t for t in column.get("tests", ()) if t not in {"unique", "never null"}])
     return " ".join(part for part in (defined, tested) if part) or None
 
 
@@ -107,12 +110,12 @@ def _definition(column: Mapping[str, Any]) -> str | None:
         same_name = str(source["column"]).lower() == str(column["name"]).lower()
         return None if same_name else f"{_origins(upstream)}."
     if not expression or len(expression) > _MAX_EXPRESSION:
-        tables = list(dict.fromkeys(leaf["table"] for leaf in upstream))
-        return f"Computed from {_origins(upstream)}." if tables else None
+        return _computed_from(upstream)
     if kind == "literal":
         return f"Constant {_code(expression)}."
     if kind == "aggregate":
-        return _aggregate(expression, upstream) or f"Computed as {_code(expression)}."
+        # An inlined aggregate reads as if it were taken here, where a join may have lost rows.
+        return _aggregate(expression, upstream) or _computed_from(upstream)
     if kind == "union":
         return f"From {_origins(upstream)}." if upstream else None
     if kind in {"derived", "window"}:
@@ -140,6 +143,10 @@ def _aggregate(expression: str, upstream: Sequence[Mapping[str, str]]) -> str | 
 
 def _tested(tests: Sequence[str]) -> str | None:
     return f"{_capital(_listed(list(tests)))}." if tests else None
+
+
+def _computed_from(upstream: Sequence[Mapping[str, str]]) -> str | None:
+    return f"Computed from {_origins(upstream)}." if upstream else None
 
 
 def _origins(upstream: Sequence[Mapping[str, str]]) -> str:

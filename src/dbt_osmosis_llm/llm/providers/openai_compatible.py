@@ -77,13 +77,19 @@ def decode_response(
     refusal = message.get("refusal")
     finish = _FINISH_REASONS.get(str(choice.get("finish_reason")), FinishReason.OTHER)
     return LLMResponse(
-        text=str(refusal or message.get("content") or ""),
+        text=str(refusal or _text(message.get("content"))),
         finish_reason=FinishReason.REFUSAL if refusal else finish,
         usage=_usage(answer.get("usage")),
         provider=provider,
         model=str(answer.get("model") or model),
         request_id=request_id,
     )
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, list):  # some gateways split a text into parts
+        return "".join(str(p.get("text") or "") for p in content if isinstance(p, Mapping))
+    return str(content or "")
 
 
 def _usage(raw: Any) -> Usage:
