@@ -42,7 +42,7 @@ def test_the_key_is_in_no_output() -> None:
     ("environ", "says"),
     [
         ({"LLM_PROVIDER": "opnai"}, "Unknown provider 'opnai'. Did you mean 'openai'?"),
-        ({"LLM_PROVIDER": "zzz"}, "one of: lm-studio, offline, ollama, openai"),
+        ({"LLM_PROVIDER": "zzz"}, "one of: anthropic, lm-studio, offline, ollama, openai"),
         ({}, "Provider 'openai' needs a key: set OPENAI_API_KEY"),
         ({"OPENAI_API_KEY": " "}, "set OPENAI_API_KEY"),
         ({"LLM_PROVIDER": "ollama", "OLLAMA_BASE_URL": "localhost:1"}, "OLLAMA_BASE_URL is"),

@@ -11,16 +11,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.config import without_credentials
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMConfigError,
-    LLMError,
-    LLMRateLimitError,
     LLMResponseError,
-    LLMTimeoutError,
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
+from dbt_osmosis_llm.llm.providers.errors import (
+    not_json_error,
+    status_error,
+    timeout_error,
+    unreachable_error,
+)
 from dbt_osmosis_llm.llm.usage import Usage
 
 if TYPE_CHECKING:
@@ -115,38 +117,20 @@ def classify_error(
     key_env: str | None = None,
     request_id: str | None = None,
     api_key: str | None = None,
-) -> LLMError:
+) -> LLMAPIError:
     """Return our error for an error status; the status decides, codes only refine it."""
     error = body.get("error", body) if isinstance(body, Mapping) else body
     fields = error if isinstance(error, Mapping) else {"message": error}
-    code = fields.get("code")
-    said = " ".join(str(fields.get("message") or "").split())[:300]
-    if api_key:
-        said = said.replace(api_key, "***")
-    reason = f": {said}" if said else ""
-    kind: type[LLMAPIError] = LLMAPIError
-    ends_run = True
-    if status_code in (401, 403):
-        remedy = f"; check {key_env}" if key_env else ""
-        text = f"{provider} refused the key ({status_code}){reason}{remedy}"
-    elif status_code == 404:
-        text = f"{provider} does not know model {model!r} or the address (404){reason}; " + (
-            "set --llm-model" if code == "model_not_found" else "check --llm-model and the base URL"
-        )
-    elif status_code == 402 or code in _QUOTA_CODES:
-        kind = LLMRateLimitError if status_code == 429 else LLMAPIError
-        text = f"{provider}: the account's quota is used up ({status_code}){reason}"
-    else:
-        ends_run = False
-        if status_code == 429:
-            kind = LLMRateLimitError
-        text = f"{provider} answered {status_code}{reason}"
-    return kind(
-        text,
-        status_code=status_code,
-        code=str(code) if code is not None else None,
+    return status_error(
+        status_code,
+        provider=provider,
+        model=model,
+        said=fields.get("message"),
+        code=fields.get("code"),
+        key_env=key_env,
         request_id=request_id,
-        ends_run=ends_run,
+        api_key=api_key,
+        out_of_quota=fields.get("code") in _QUOTA_CODES,
     )
 
 
@@ -190,24 +174,19 @@ class OpenAICompatibleClient:
                 api_key=self._config.api_key,
             ) from None
         except self._openai.APITimeoutError:
-            raise LLMTimeoutError(
-                f"{self.provider} gave no answer within {self._config.timeout_s:g} s; "
-                "raise --llm-timeout if the model is slow"
-            ) from None
+            raise timeout_error(self.provider, self._config.timeout_s) from None
         except self._openai.APIConnectionError as error:
-            url = self._config.base_url
-            where = without_credentials(url) if url else "its API"
-            raise LLMAPIError(
-                f"cannot reach {self.provider} at {where} ({_cause(error)}); is it running, and is "
-                f"{self._spec.base_url_env or 'the address'} right?",
-                unreachable=True,
+            raise unreachable_error(
+                self.provider,
+                error,
+                base_url=self._config.base_url,
+                base_url_env=self._spec.base_url_env,
+                api_key=self._config.api_key,
             ) from None
         try:
             answer = json.loads(raw.http_response.content)
-        except ValueError:
-            raise LLMResponseError(
-                "the server answered 200 with something that is not JSON"
-            ) from None
+        except (ValueError, RecursionError):
+            raise not_json_error() from None
         response = decode_response(
             answer if isinstance(answer, Mapping) else {},
             provider=self.provider,
@@ -233,12 +212,6 @@ def _sdk_arguments(body: Mapping[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {key: body[key] for key in body if key in named}
     extra = {key: body[key] for key in body if key not in named}
     return {**arguments, "extra_body": extra} if extra else arguments
-
-
-def _cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def create_client(config: LLMConfig, spec: ProviderSpec) -> OpenAICompatibleClient:

@@ -49,6 +49,16 @@ _ROWS = (
         price_provider="openai",
     ),
     ProviderSpec(
+        name="anthropic",
+        module="anthropic",
+        default_model="claude-haiku-5-5",
+        base_url="https://api.anthropic.com",
+        key_env="ANTHROPIC_API_KEY",
+        model_env="ANTHROPIC_MODEL",
+        base_url_env="ANTHROPIC_BASE_URL",
+        price_provider="anthropic",
+    ),
+    ProviderSpec(
         name="ollama",
         module="openai_compatible",
         default_model="llama3.2",

@@ -1,0 +1,104 @@
+"""Our errors for what can go wrong with a provider: the same sentences for every SDK."""
+
+from __future__ import annotations
+
+from dbt_osmosis_llm.config import without_credentials
+from dbt_osmosis_llm.llm.exceptions import (
+    LLMAPIError,
+    LLMRateLimitError,
+    LLMResponseError,
+    LLMTimeoutError,
+)
+
+_MAX_SAID = 300
+"""Characters of a server's own words in a message."""
+
+
+def status_error(
+    status_code: int,
+    *,
+    provider: str,
+    model: str,
+    said: object = None,
+    code: object = None,
+    key_env: str | None = None,
+    request_id: str | None = None,
+    api_key: str | None = None,
+    wrong_key: bool = False,
+    out_of_quota: bool = False,
+) -> LLMAPIError:
+    """Return our error for an error status; the status decides, the rest only refines it.
+
+    Args:
+        status_code: HTTP status.
+        provider: Name of the provider, for the message.
+        model: Name of the model, for the message.
+        said: What the server says of it.
+        code: The provider's own error code.
+        key_env: Variable that holds the key, for the remedy.
+        request_id: The provider's id of the request.
+        api_key: Taken out of what the server said.
+        wrong_key: The key is refused with another status than 401 or 403.
+        out_of_quota: The account has no money or requests left: waiting does not help.
+    """
+    text = " ".join(str(said or "").split())
+    if api_key:
+        text = text.replace(api_key, "***")
+    reason = f": {text[:_MAX_SAID]}" if text else ""
+    kind: type[LLMAPIError] = LLMRateLimitError if status_code == 429 else LLMAPIError
+    ends_run = True
+    if status_code in (401, 403) or wrong_key:
+        remedy = f"; check {key_env}" if key_env else ""
+        message = f"{provider} refused the key ({status_code}){reason}{remedy}"
+    elif status_code == 404:
+        remedy = "set --llm-model"
+        if code != "model_not_found":
+            remedy = "check --llm-model and the base URL"
+        message = f"{provider} does not know model {model!r} or the address (404){reason}; {remedy}"
+    elif status_code == 402 or out_of_quota:
+        message = f"{provider}: the account's quota is used up ({status_code}){reason}"
+    else:
+        ends_run = False
+        message = f"{provider} answered {status_code}{reason}"
+    return kind(
+        message,
+        status_code=status_code,
+        code=None if code is None else str(code),
+        request_id=request_id,
+        ends_run=ends_run,
+    )
+
+
+def timeout_error(provider: str, timeout_s: float) -> LLMTimeoutError:
+    """Return our error for a request that took too long."""
+    return LLMTimeoutError(
+        f"{provider} gave no answer within {timeout_s:g} s; "
+        "raise --llm-timeout if the model is slow"
+    )
+
+
+def unreachable_error(
+    provider: str,
+    error: BaseException,
+    *,
+    base_url: str | None,
+    base_url_env: str | None,
+    api_key: str | None = None,
+) -> LLMAPIError:
+    """Return our error for a connection that could not be made or broke."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    cause = " ".join(str(error).split()) or type(error).__name__
+    if api_key:
+        cause = cause.replace(api_key, "***")
+    where = without_credentials(base_url) if base_url else "its API"
+    return LLMAPIError(
+        f"cannot reach {provider} at {where} ({cause}); is it running, and is "
+        f"{base_url_env or 'the address'} right?",
+        unreachable=True,
+    )
+
+
+def not_json_error() -> LLMResponseError:
+    """Return our error for a good status with something else than JSON."""
+    return LLMResponseError("the server answered 200 with something that is not JSON")
