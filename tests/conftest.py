@@ -19,7 +19,17 @@ from tests.server import LoopbackServer
 
 BIN = Path(sys.executable).parent
 KEY = "sk-loopback-0123456789abcdef"
-_OURS = ("OSMOSIS_LLM_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "LM_STUDIO_", "LLM_", "DBT_")
+_OURS = (
+    "OSMOSIS_LLM_",
+    "OPENAI_",
+    "ANTHROPIC_",
+    "GOOGLE_",
+    "GEMINI_",
+    "OLLAMA_",
+    "LM_STUDIO_",
+    "LLM_",
+    "DBT_",
+)
 for _name in list(os.environ):
     if _name.startswith(_OURS):
         del os.environ[_name]

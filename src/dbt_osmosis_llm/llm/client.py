@@ -47,6 +47,15 @@ class LLMConfig:
     provider_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Sent along in every request body as they are, e.g. ``{"reasoning_effort": "low"}``."""
 
+    def __post_init__(self) -> None:
+        # An SDK's error for a header that cannot be sent quotes the key.
+        key = self.api_key or ""
+        if key != key.strip() or not (key.isascii() and key.isprintable()):
+            raise LLMConfigError(
+                f"The key of provider {self.provider!r} holds characters that no key has; "
+                "copy it again."
+            )
+
     def __repr__(self) -> str:
         shown = {field.name: getattr(self, field.name) for field in fields(self)}
         shown["api_key"] = None if self.api_key is None else "***"
@@ -82,10 +91,6 @@ class LLMConfig:
             raise LLMConfigError(
                 f"Provider {spec.name!r} needs a key: set {spec.key_env}, or choose another "
                 "provider with LLM_PROVIDER (ollama, lm-studio and offline need none)."
-            )
-        if key is not None and not (key.isascii() and key.isprintable()):
-            raise LLMConfigError(
-                f"{spec.key_env} holds characters that no key has; copy the key again."
             )
         model = settings.model or (read_env(spec.model_env, environ) if spec.model_env else None)
         base_url = read_env(spec.base_url_env, environ) if spec.base_url_env else None

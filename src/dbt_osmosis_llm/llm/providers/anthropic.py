@@ -214,11 +214,6 @@ class AnthropicClient:
         if not config.api_key:
             # Without one the SDK would look for profiles on this machine.
             raise LLMConfigError(f"Provider {spec.name!r} needs a key: set {spec.key_env}.")
-        if config.api_key != config.api_key.strip() or not config.api_key.isprintable():
-            # The SDK's error for a header that cannot be sent quotes the key.
-            raise LLMConfigError(
-                f"{spec.key_env} holds characters that no key has; copy the key again."
-            )
         self._anthropic = anthropic
         self._config = config
         self._spec = spec

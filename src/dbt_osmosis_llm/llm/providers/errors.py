@@ -24,8 +24,10 @@ def status_error(
     key_env: str | None = None,
     request_id: str | None = None,
     api_key: str | None = None,
+    retry_after_s: float | None = None,
     wrong_key: bool = False,
     out_of_quota: bool = False,
+    ends_run: bool = False,
 ) -> LLMAPIError:
     """Return our error for an error status; the status decides, the rest only refines it.
 
@@ -38,15 +40,17 @@ def status_error(
         key_env: Variable that holds the key, for the remedy.
         request_id: The provider's id of the request.
         api_key: Taken out of what the server said.
+        retry_after_s: What the server asked to wait.
         wrong_key: The key is refused with another status than 401 or 403.
         out_of_quota: The account has no money or requests left: waiting does not help.
+        ends_run: No other request can succeed either, for a reason of its own.
     """
     text = " ".join(str(said or "").split())
     if api_key:
         text = text.replace(api_key, "***")
     reason = f": {text[:_MAX_SAID]}" if text else ""
     kind: type[LLMAPIError] = LLMRateLimitError if status_code == 429 else LLMAPIError
-    ends_run = True
+    hopeless = True
     if status_code in (401, 403) or wrong_key:
         remedy = f"; check {key_env}" if key_env else ""
         message = f"{provider} refused the key ({status_code}){reason}{remedy}"
@@ -58,14 +62,15 @@ def status_error(
     elif status_code == 402 or out_of_quota:
         message = f"{provider}: the account's quota is used up ({status_code}){reason}"
     else:
-        ends_run = False
+        hopeless = ends_run
         message = f"{provider} answered {status_code}{reason}"
     return kind(
         message,
         status_code=status_code,
         code=None if code is None else str(code),
         request_id=request_id,
-        ends_run=ends_run,
+        retry_after_s=retry_after_s,
+        ends_run=hopeless,
     )
 
 

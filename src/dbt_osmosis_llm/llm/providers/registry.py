@@ -59,6 +59,16 @@ _ROWS = (
         price_provider="anthropic",
     ),
     ProviderSpec(
+        name="google-gemini",
+        module="gemini",
+        default_model="gemini-3.8-flash",
+        base_url="https://generativelanguage.googleapis.com",
+        key_env="GOOGLE_GEMINI_API_KEY",
+        model_env="GOOGLE_GEMINI_MODEL",
+        base_url_env="GOOGLE_GEMINI_BASE_URL",
+        price_provider="google",
+    ),
+    ProviderSpec(
         name="ollama",
         module="openai_compatible",
         default_model="llama3.2",

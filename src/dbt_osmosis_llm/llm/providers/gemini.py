@@ -1,0 +1,318 @@
+"""Google Gemini through its own SDK, google-genai.
+
+``encode_request``, ``decode_response`` and ``classify_error`` are pure; only ``complete`` does I/O.
+The SDK carries our body and hands back the server's as they are: its own models rename keys of a
+schema, and differ between the versions for Python 3.10 (2.x) and later ones (3.x).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.llm.exceptions import (
+    LLMAPIError,
+    LLMConfigError,
+    LLMError,
+    LLMResponseError,
+)
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
+from dbt_osmosis_llm.llm.providers.errors import (
+    not_json_error,
+    status_error,
+    timeout_error,
+    unreachable_error,
+)
+from dbt_osmosis_llm.llm.usage import Usage
+
+if TYPE_CHECKING:
+    from dbt_osmosis_llm.llm.client import LLMConfig
+    from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
+
+_FILTERS = (
+    "SAFETY",
+    "RECITATION",
+    "LANGUAGE",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "ESCALATION",
+)
+_FINISH_REASONS = {
+    "STOP": FinishReason.STOP,
+    "MAX_TOKENS": FinishReason.LENGTH,
+    **dict.fromkeys(_FILTERS, FinishReason.FILTERED),
+}
+_VERSION_SUFFIX = re.compile(r"(?<![:/])(/(v1|v1beta|openai)?)+$")
+
+
+def encode_request(request: LLMRequest, config: LLMConfig, spec: ProviderSpec) -> dict[str, Any]:
+    """Return the body of ``POST /models/{model}:generateContent``."""
+    generation: dict[str, Any] = {}
+    bound = config.max_output_tokens
+    if bound is None and request.max_output_tokens is not None:
+        bound = request.max_output_tokens + spec.reasoning_headroom_tokens
+    if bound is not None:
+        generation["maxOutputTokens"] = bound
+    temperature = config.temperature if request.temperature is None else request.temperature
+    if temperature is not None:
+        generation["temperature"] = temperature
+    if request.schema is not None:
+        generation["responseMimeType"] = "application/json"
+        generation["responseJsonSchema"] = dict(request.schema)
+    body: dict[str, Any] = {
+        "contents": [
+            {
+                "role": "model" if message.role == "assistant" else "user",
+                "parts": [{"text": message.content}],
+            }
+            for message in request.messages
+            if message.role != "system"
+        ],
+        "generationConfig": generation,
+    }
+    system = [{"text": m.content} for m in request.messages if m.role == "system"]
+    if system:
+        body["systemInstruction"] = {"parts": system}
+    return _merged(body, config.provider_kwargs)
+
+
+def _merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both, so that a user's ``generationConfig`` does not replace ours."""
+    merged = {**body, **extra}
+    for key in body.keys() & extra.keys():
+        if isinstance(body[key], Mapping) and isinstance(extra[key], Mapping):
+            merged[key] = _merged(body[key], extra[key])
+    return merged
+
+
+def decode_response(answer: Mapping[str, Any], *, provider: str, model: str) -> LLMResponse:
+    """Return our response for the JSON of a generateContent answer.
+
+    A blocked prompt is answered without candidates; it becomes an empty, filtered response.
+
+    Raises:
+        LLMResponseError: The body is no such answer, though its status was 200.
+    """
+    candidates = answer.get("candidates")
+    candidate = candidates[0] if isinstance(candidates, list) and candidates else None
+    if isinstance(candidate, Mapping) and candidate.keys() & {"content", "finishReason"}:
+        finish = _FINISH_REASONS.get(str(candidate.get("finishReason")), FinishReason.OTHER)
+        text = _text(candidate.get("content"))
+    elif candidate is None and _mapping(answer.get("promptFeedback")).get("blockReason"):
+        finish, text = FinishReason.FILTERED, ""
+    else:
+        raise LLMResponseError("the server answered 200 with something that is no Gemini answer")
+    request_id = answer.get("responseId")
+    return LLMResponse(
+        text=text,
+        finish_reason=finish,
+        usage=_usage(_mapping(answer.get("usageMetadata"))),
+        provider=provider,
+        model=str(answer.get("modelVersion") or model),
+        request_id=str(request_id) if request_id else None,
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [v for v in value if isinstance(v, Mapping)] if isinstance(value, list) else []
+
+
+def _text(content: Any) -> str:
+    parts = _mappings(_mapping(content).get("parts"))
+    return "".join(str(part.get("text") or "") for part in parts if not part.get("thought"))
+
+
+def _usage(raw: Mapping[str, Any]) -> Usage:
+    def count(key: str) -> int:
+        value = raw.get(key)
+        return value if isinstance(value, int) else 0
+
+    thoughts = count("thoughtsTokenCount")
+    return Usage(
+        input_tokens=count("promptTokenCount"),
+        cached_tokens=count("cachedContentTokenCount"),
+        # Gemini counts thoughts apart from the candidates and bills both as output.
+        output_tokens=count("candidatesTokenCount") + thoughts,
+        reasoning_tokens=thoughts,
+    )
+
+
+def classify_error(
+    status_code: int,
+    body: Any,
+    *,
+    provider: str,
+    model: str,
+    key_env: str | None = None,
+    api_key: str | None = None,
+) -> LLMAPIError:
+    """Return our error for an error status; the status decides, details only refine it.
+
+    Gemini answers a wrong key with 400 and a used-up daily quota with a 429 like any other; only
+    the details of the body tell.
+    """
+    if isinstance(body, list) and body:
+        body = body[0]
+    # Without the envelope it is no answer of Gemini's, and its status is the HTTP phrase.
+    fields = _mapping(_mapping(body).get("error"))
+    code = fields.get("status")
+    details = _mappings(fields.get("details"))
+    reasons = {detail.get("reason") for detail in details}
+    return status_error(
+        status_code,
+        provider=provider,
+        model=model,
+        said=fields.get("message") if fields else _said(body),
+        code=code,
+        key_env=key_env,
+        api_key=api_key,
+        retry_after_s=_retry_delay_s(details),
+        wrong_key=status_code == 400 and "API_KEY_INVALID" in reasons,
+        out_of_quota=status_code == 429 and _is_daily(details),
+        # The account's country or billing: the same for every request.
+        ends_run=status_code == 400 and code == "FAILED_PRECONDITION",
+    )
+
+
+def _said(body: Any) -> Any:
+    """Return the words of an error that is not in Gemini's envelope: a gateway's, a proxy's."""
+    outer = _mapping(body)
+    return outer.get("error") or outer.get("message") if outer else body
+
+
+def _is_daily(details: list[Mapping[str, Any]]) -> bool:
+    quotas = (v.get("quotaId") for d in details for v in _mappings(d.get("violations")))
+    return any("PerDay" in str(quota) for quota in quotas)
+
+
+def _retry_delay_s(details: list[Mapping[str, Any]]) -> float | None:
+    """Return the delay of google.rpc.RetryInfo; Gemini sends no Retry-After header."""
+    for detail in details:
+        delay = re.fullmatch(r"(\d+(?:\.\d+)?)s", str(detail.get("retryDelay")))
+        if delay and str(detail.get("@type")).endswith("google.rpc.RetryInfo"):
+            return float(delay[1])
+    return None
+
+
+def api_root(url: str) -> str:
+    """Return the URL without the parts that the SDK adds or the OpenAI endpoint has.
+
+    dbt-osmosis reads the same variable and wants ``…/v1beta/openai`` in it.
+    """
+    return _VERSION_SUFFIX.sub("", url)
+
+
+class GeminiClient:
+    """Gemini, through the google-genai SDK."""
+
+    def __init__(self, config: LLMConfig, spec: ProviderSpec) -> None:
+        try:
+            from google.genai import Client, errors, types
+        except ImportError:
+            raise LLMConfigError(
+                f"Provider {spec.name!r} needs the google-genai SDK: "
+                "pip install 'dbt-osmosis-llm[gemini]'."
+            ) from None
+        self._errors = errors
+        self._types = types
+        self._config = config
+        self._spec = spec
+        self.provider = spec.name
+        self.model = config.model
+        url = config.base_url or spec.base_url
+        # Whatever is left out here, the SDK looks for in environment variables of its own. The
+        # client must be kept: when it is collected, its connections close.
+        self._sdk = Client(
+            api_key=config.api_key or spec.name,
+            vertexai=False,
+            http_options=types.HttpOptions(
+                base_url=api_root(url) if url else None,
+                timeout=max(1, round(config.timeout_s * 1000)),
+                retry_options=types.HttpRetryOptions(
+                    attempts=config.max_retries + 1, initial_delay=0.5, max_delay=8, jitter=0.25
+                ),
+            ),
+        )
+
+    def complete(self, request: LLMRequest) -> LLMResponse:
+        """Ask Gemini once; the SDK repeats what failed in passing."""
+        body = encode_request(request, self._config, self._spec)
+        started = time.monotonic()
+        try:
+            raw = self._sdk.models.generate_content(model=self.model, **self._arguments(body))
+        except self._errors.APIError as error:
+            raise classify_error(
+                error.code,
+                error.details,
+                provider=self.provider,
+                model=self.model,
+                key_env=self._spec.key_env,
+                api_key=self._config.api_key,
+            ) from None
+        except Exception as error:
+            ours = self._transport_error(error)
+            if ours is None:
+                raise
+            raise ours from None
+        try:
+            answer = json.loads(raw.sdk_http_response.body or "")
+        except (ValueError, RecursionError):
+            raise not_json_error() from None
+        response = decode_response(_mapping(answer), provider=self.provider, model=self.model)
+        latency_ms = (time.monotonic() - started) * 1000
+        logger.debug(
+            "%s %s answered %s in %.0f ms (%s)",
+            self.provider,
+            self.model,
+            request.custom_id,
+            latency_ms,
+            response.request_id,
+        )
+        return LLMResponse(**{**vars(response), "latency_ms": latency_ms})
+
+    def _arguments(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what makes the SDK send this body and keep the answer's text."""
+        options: dict[str, Any] = {
+            "should_return_http_response": True,
+            "automatic_function_calling": {"disable": True},
+            "http_options": {"extra_body": dict(body)},
+        }
+        # On by default: one call then makes, and bills, several requests. Unknown before 2.33.
+        if "automatic_continuation" in self._types.GenerateContentConfig.model_fields:
+            options["automatic_continuation"] = False
+        return {
+            "contents": body["contents"],
+            "config": self._types.GenerateContentConfig(**options),
+        }
+
+    def _transport_error(self, error: Exception) -> LLMError | None:
+        """Return our error for one of the HTTP library, which the SDK lets through as it is.
+
+        The library is httpx or httpx2 by the SDK's version, and need not be installed for us.
+        """
+        classes = {cls.__name__: cls.__module__ for cls in type(error).__mro__}
+        if not {module.partition(".")[0] for module in classes.values()} & {"httpx", "httpx2"}:
+            return None
+        if "TimeoutException" in classes:
+            return timeout_error(self.provider, self._config.timeout_s)
+        return unreachable_error(
+            self.provider,
+            error,
+            base_url=self._config.base_url,
+            base_url_env=self._spec.base_url_env,
+            api_key=self._config.api_key,
+        )
+
+
+def create_client(config: LLMConfig, spec: ProviderSpec) -> GeminiClient:
+    """Return the client for one row of the registry."""
+    return GeminiClient(config, spec)
