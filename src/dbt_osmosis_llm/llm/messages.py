@@ -61,3 +61,4 @@ class LLMResponse:
     model: str = ""
     request_id: str | None = None
     latency_ms: float = 0.0
+    """Wall time of the call, set by `MeteredClient`."""

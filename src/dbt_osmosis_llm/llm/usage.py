@@ -9,9 +9,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from dbt_osmosis_llm._log import logger
 
 if TYPE_CHECKING:
     from dbt_osmosis_llm.llm.client import LLMClient
@@ -201,6 +203,7 @@ class MeteredClient:
                 self.provider, self.model, seconds=self._clock() - started, error=error
             )
             raise
+        seconds = self._clock() - started
         # Gateways answer with names of their own; the name that was asked for may have a price.
         price = cost_usd(response.usage, response.model, self._price_provider)
         if price is None:
@@ -210,6 +213,17 @@ class MeteredClient:
             self.model,
             response.usage,
             cost_usd=price,
-            seconds=self._clock() - started,
+            seconds=seconds,
         )
-        return response
+        logger.debug(
+            "%s %s answered %s in %.0f ms: %s, %s tokens in, %s out (request %s)",
+            self.provider,
+            self.model,
+            request.custom_id,
+            seconds * 1000,
+            response.finish_reason.value,
+            response.usage.input_tokens,
+            response.usage.output_tokens,
+            response.request_id,
+        )
+        return replace(response, latency_ms=seconds * 1000)

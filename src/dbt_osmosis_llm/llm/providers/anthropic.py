@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMConfigError,
@@ -233,7 +232,6 @@ class AnthropicClient:
     def complete(self, request: LLMRequest) -> LLMResponse:
         """Ask the API once; the SDK repeats what failed in passing."""
         body = encode_request(request, self._config, self._spec)
-        started = time.monotonic()
         try:
             raw = self._sdk.messages.with_raw_response.create(**_sdk_arguments(body))
         except self._anthropic.APIStatusError as error:
@@ -260,22 +258,12 @@ class AnthropicClient:
             answer = json.loads(raw.http_response.content)
         except (ValueError, RecursionError):
             raise not_json_error() from None
-        response = decode_response(
+        return decode_response(
             answer if isinstance(answer, Mapping) else {},
             provider=self.provider,
             model=self.model,
             request_id=raw.headers.get("request-id"),
         )
-        latency_ms = (time.monotonic() - started) * 1000
-        logger.debug(
-            "%s %s answered %s in %.0f ms (%s)",
-            self.provider,
-            self.model,
-            request.custom_id,
-            latency_ms,
-            response.request_id,
-        )
-        return LLMResponse(**{**vars(response), "latency_ms": latency_ms})
 
 
 def _api_root(url: str | None) -> str | None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMConfigError,
@@ -246,7 +244,6 @@ class GeminiClient:
     def complete(self, request: LLMRequest) -> LLMResponse:
         """Ask Gemini once; the SDK repeats what failed in passing."""
         body = encode_request(request, self._config, self._spec)
-        started = time.monotonic()
         try:
             raw = self._sdk.models.generate_content(model=self.model, **self._arguments(body))
         except self._errors.APIError as error:
@@ -267,17 +264,7 @@ class GeminiClient:
             answer = json.loads(raw.sdk_http_response.body or "")
         except (ValueError, RecursionError):
             raise not_json_error() from None
-        response = decode_response(_mapping(answer), provider=self.provider, model=self.model)
-        latency_ms = (time.monotonic() - started) * 1000
-        logger.debug(
-            "%s %s answered %s in %.0f ms (%s)",
-            self.provider,
-            self.model,
-            request.custom_id,
-            latency_ms,
-            response.request_id,
-        )
-        return LLMResponse(**{**vars(response), "latency_ms": latency_ms})
+        return decode_response(_mapping(answer), provider=self.provider, model=self.model)
 
     def _arguments(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return what makes the SDK send this body and keep the answer's text."""

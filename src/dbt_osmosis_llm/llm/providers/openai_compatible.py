@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMConfigError,
@@ -160,7 +158,6 @@ class OpenAICompatibleClient:
     def complete(self, request: LLMRequest) -> LLMResponse:
         """Ask the endpoint once; the SDK repeats what failed in passing."""
         body = encode_request(request, self._config, self._spec)
-        started = time.monotonic()
         try:
             raw = self._sdk.chat.completions.with_raw_response.create(**_sdk_arguments(body))
         except self._openai.APIStatusError as error:
@@ -187,22 +184,12 @@ class OpenAICompatibleClient:
             answer = json.loads(raw.http_response.content)
         except (ValueError, RecursionError):
             raise not_json_error() from None
-        response = decode_response(
+        return decode_response(
             answer if isinstance(answer, Mapping) else {},
             provider=self.provider,
             model=self.model,
             request_id=raw.headers.get("x-request-id"),
         )
-        latency_ms = (time.monotonic() - started) * 1000
-        logger.debug(
-            "%s %s answered %s in %.0f ms (%s)",
-            self.provider,
-            self.model,
-            request.custom_id,
-            latency_ms,
-            response.request_id,
-        )
-        return LLMResponse(**{**vars(response), "latency_ms": latency_ms})
 
 
 def _sdk_arguments(body: Mapping[str, Any]) -> dict[str, Any]:
