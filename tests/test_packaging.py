@@ -70,6 +70,17 @@ def test_installed_with_pip_and_uninstalled(root: Path, wheel: Path, tmp_path: P
     run(python, "-m", "pip", "install", "--quiet", *constraints, wheel)
     shown = help_of(environment)
     assert all(flag in shown and flag not in plain for flag in FLAGS)
+    # Installed without extras: the SDK that is missing is named, before dbt is loaded.
+    done = subprocess.run(
+        [bin_of(environment) / "dbt-osmosis", "yaml", "document", "--synthesize"],
+        env=clean_environment(LLM_PROVIDER="anthropic", ANTHROPIC_API_KEY="none"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "pip install 'dbt-osmosis-llm[anthropic]'" in done.stderr
+    assert "Traceback" not in done.stderr
     run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "dbt-osmosis-llm")
     assert help_of(environment) == plain
 

@@ -59,7 +59,7 @@ def _one_line(report: RunReport, stats: LLMUsageStats) -> str:
         f"dbt-osmosis-llm: {counts['tables_generated']} table and {counts['generated']} column "
         f"texts generated, {counts['inherited']} inherited, "
         f"{counts['empty'] + counts['tables_empty']} left empty, {counts['not_done']} failed; "
-        f"{totals['requests']} requests, "
+        f"{totals['requests']} request{'' if totals['requests'] == 1 else 's'}, "
         f"cost {money(totals['cost_usd'])}."
     )
 
