@@ -15,12 +15,21 @@ from __future__ import annotations
 
 from dbt_osmosis.core import exceptions as host
 
+_TRANSIENT = (408, 409, 429)
+
 
 class LLMError(host.LLMError):
     """Any failure of a call to a language model."""
 
     ends_run: bool = False
     """True when no other request of the run can succeed either."""
+    attempts: int = 1
+    """Requests made before this error was given up on."""
+
+    @property
+    def is_transient(self) -> bool:
+        """Tell whether the same request may succeed a moment later."""
+        return False
 
 
 class LLMConfigError(LLMError, host.LLMConfigurationError):
@@ -55,6 +64,19 @@ class LLMAPIError(LLMError):
         """True when no connection could be made or it broke."""
         self.ends_run = ends_run
 
+    @property
+    def is_transient(self) -> bool:
+        """Tell whether the same request may succeed a moment later; the status decides."""
+        if self.ends_run:
+            return False
+        status = self.status_code
+        return self.unreachable or (status is not None and (status in _TRANSIENT or status >= 500))
+
+    @property
+    def is_overload(self) -> bool:
+        """Tell whether the server asks for fewer requests: 429, 503 or Anthropic's 529."""
+        return not self.ends_run and self.status_code in (429, 503, 529)
+
 
 class LLMRateLimitError(LLMAPIError):
     """The provider refuses more requests for now (429)."""
@@ -62,6 +84,11 @@ class LLMRateLimitError(LLMAPIError):
 
 class LLMTimeoutError(LLMAPIError):
     """No whole answer came within the time allowed."""
+
+    @property
+    def is_transient(self) -> bool:
+        """Tell whether the same request may succeed a moment later."""
+        return not self.ends_run
 
 
 class LLMResponseError(LLMError, host.LLMResponseError):

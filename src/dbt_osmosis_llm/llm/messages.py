@@ -51,6 +51,14 @@ class LLMRequest:
 
 
 @dataclass(frozen=True)
+class RateLimits:
+    """What a provider allows, as its response headers say; None where they do not."""
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+
+@dataclass(frozen=True)
 class LLMResponse:
     """One answer of a model."""
 
@@ -62,3 +70,7 @@ class LLMResponse:
     request_id: str | None = None
     latency_ms: float = 0.0
     """Wall time of the call, set by `MeteredClient`."""
+    attempts: int = 1
+    """Requests made for this answer."""
+    rate_limits: RateLimits | None = None
+    """The provider's limits, where it sends them."""

@@ -25,12 +25,14 @@ class Usage:
     """Tokens of one call, the same way for every provider."""
 
     input_tokens: int = 0
-    """Prompt tokens, those read from a cache included."""
+    """Prompt tokens, those read from or written to a cache included."""
     cached_tokens: int = 0
     """Prompt tokens read from the provider's cache."""
     output_tokens: int = 0
     """Completion tokens, reasoning included."""
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    """Prompt tokens written to the provider's cache, which some charge more for."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -38,6 +40,7 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.output_tokens + other.output_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
         )
 
 
