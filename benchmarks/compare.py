@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.conftest import Shop, build_project, clean_environment
 from tests.server import LoopbackServer, Recorded, Reply, text_for
 
-from dbt_osmosis_llm.llm.usage import Usage, cost_usd
+from dbt_osmosis_llm.llm.usage import Price, Usage
 
 MODEL = "gpt-6-luna"
 
@@ -55,7 +55,9 @@ def measure(built: Path, directory: Path, server: LoopbackServer, *, plugin: boo
     phrases = [line for line in lines if len(line) > 12 and " " in line and "{" not in line]
     holding = sum(any(p in request.text for p in phrases) for request in server.requests)
     written = sum(1 for key, text in after.items() if text and not before.get(key))
-    cost = cost_usd(Usage(server.input_tokens, 0, server.output_tokens), MODEL, "openai")
+    cost = Price("openai", MODEL).of(
+        Usage(input_tokens=server.input_tokens, output_tokens=server.output_tokens)
+    )
     return [
         f"dbt-osmosis-llm {version('dbt-osmosis-llm')}"
         if plugin

@@ -32,9 +32,10 @@ def test_providers_are_documented_with_their_variables() -> None:
     page = (ROOT / "docs/providers.md").read_text("utf-8")
     for spec in PROVIDERS.values():
         assert f"`{spec.name}`" in readme
-        for variable in (spec.model_env, spec.base_url_env):
-            assert variable is None or variable in readme + page
-        assert spec.default_model in readme or spec.name == "offline"
+        named = (spec.key_env, spec.model_env, spec.base_url_env, *spec.options_env.values())
+        for variable in named:
+            assert variable is None or variable in readme + page, variable
+        assert spec.name == "offline" or (spec.default_model or "") in readme + page
 
 
 def test_prompt_page_has_every_key_and_placeholder() -> None:

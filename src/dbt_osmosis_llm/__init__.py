@@ -24,6 +24,10 @@ _EXPORTS = {
     "MockLLMClient": "llm.mock",
     "Usage": "llm.usage",
     "build_client": "llm.client",
+    "generate_column_doc": "facade",
+    "generate_model_spec_as_json": "facade",
+    "generate_table_doc": "facade",
+    "get_llm_client": "facade",
     "get_usage_stats": "llm.usage",
 }
 

@@ -138,6 +138,44 @@ OPTIONS: tuple[Option, ...] = (
         env="OSMOSIS_LLM_MAX_RETRIES",
     ),
     Option(
+        "retry_delay_s",
+        "retry_delay",
+        _number(float, 0, "seconds"),
+        1.0,
+        "Longest wait before the first repetition, in seconds; doubles with each.",
+        env="OSMOSIS_LLM_RETRY_DELAY",
+    ),
+    Option(
+        "requests_per_minute",
+        "rate_limit",
+        _number(float, 0.1, "requests a minute"),
+        None,
+        "Requests a minute at most; 60 until the provider says otherwise, none on this machine.",
+        flag="--llm-rate-limit",
+        env="OSMOSIS_LLM_RATE_LIMIT",
+        metavar="N",
+    ),
+    Option(
+        "tokens_per_minute",
+        "token_limit",
+        _number(float, 100, "tokens a minute"),
+        None,
+        "Tokens a minute at most, prompts and answers together.",
+        flag="--llm-token-limit",
+        env="OSMOSIS_LLM_TOKEN_LIMIT",
+        metavar="N",
+    ),
+    Option(
+        "max_cost_usd",
+        "max_cost",
+        _number(float, 0, "US dollars"),
+        None,
+        "Stop before the request that would make the run cost more, in US dollars.",
+        flag="--llm-max-cost",
+        env="OSMOSIS_LLM_MAX_COST",
+        metavar="USD",
+    ),
+    Option(
         "temperature",
         "temperature",
         _number(float, 0, "temperature units"),
@@ -161,6 +199,14 @@ OPTIONS: tuple[Option, ...] = (
         "Cut a model's SQL in the prompt after so many characters.",
         env="OSMOSIS_LLM_MAX_SQL_CHARS",
     ),
+    Option(
+        "redact_pii",
+        "redact_pii",
+        _boolean,
+        False,
+        "Mask e-mail addresses, phone, card and social security numbers in the SQL that is sent.",
+        env="OSMOSIS_LLM_REDACT_PII",
+    ),
 )
 
 
@@ -174,9 +220,14 @@ class Settings:
     provider: str = "openai"
     model: str | None = None
     max_retries: int = 3
+    retry_delay_s: float = 1.0
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_cost_usd: float | None = None
     temperature: float | None = None
     max_output_tokens: int | None = None
     max_sql_chars: int | None = None
+    redact_pii: bool = False
     prompt_overrides: Mapping[str, str] = field(default_factory=dict)
     """Prompt key to template, from ``OSMOSIS_LLM_PROMPT_<KEY>``."""
 

@@ -129,7 +129,7 @@ class MessagesServer(LoopbackServer):
         system = len(request.body["system"][0]["text"]) // 4
         first = number == 1
         usage = {
-            "input_tokens": len(request.text) // 4,
+            "input_tokens": len(request.body["messages"][0]["content"]) // 4,
             "cache_creation_input_tokens": system if first else 0,
             "cache_read_input_tokens": 0 if first else system,
             "output_tokens": 50,
@@ -255,7 +255,7 @@ def test_passing_failures_are_repeated(messages: MessagesServer) -> None:
     messages.script = lambda request, number: (
         Reply(529, body={}, headers=soon) if number < 3 else None
     )
-    response = build_client(config(messages, max_retries=2)).complete(REQUEST)
+    response = build_client(config(messages, max_retries=2, retry_delay_s=0.0)).complete(REQUEST)
     assert parse_answer(response)["description"]
     assert len(messages.requests) == 3
 
@@ -273,7 +273,7 @@ def test_a_wait_of_hours_is_not_slept_through(
 ) -> None:
     messages.script = lambda request, number: Reply(429, body={}, headers=headers)
     with pytest.raises(LLMRateLimitError):
-        build_client(config(messages, max_retries=2)).complete(REQUEST)
+        build_client(config(messages, max_retries=2, retry_delay_s=0.0)).complete(REQUEST)
     assert len(messages.requests) == 1
 
 
@@ -285,7 +285,7 @@ def test_server_down_says_where_and_what_to_check() -> None:
     with pytest.raises(LLMAPIError, match="is ANTHROPIC_BASE_URL right") as caught:
         client.complete(REQUEST)
     assert caught.value.unreachable
-    assert f"at {url} (" in str(caught.value)
+    assert f"at {url}/v1/ (" in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [None, ""])

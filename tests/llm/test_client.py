@@ -44,7 +44,7 @@ def test_the_key_is_in_no_output() -> None:
         ({"LLM_PROVIDER": "opnai"}, "Unknown provider 'opnai'. Did you mean 'openai'?"),
         (
             {"LLM_PROVIDER": "zzz"},
-            "one of: anthropic, google-gemini, lm-studio, off",
+            "one of: anthropic, azure-openai, azure-openai-ad, deepseek",
         ),
         ({}, "Provider 'openai' needs a key: set OPENAI_API_KEY"),
         ({"OPENAI_API_KEY": " "}, "set OPENAI_API_KEY"),

@@ -30,7 +30,7 @@ from dbt_osmosis_llm.llm.providers.gemini import (
     encode_request,
 )
 from dbt_osmosis_llm.llm.providers.registry import PROVIDERS
-from dbt_osmosis_llm.llm.usage import LLMUsageStats, Usage, cost_usd
+from dbt_osmosis_llm.llm.usage import LLMUsageStats, Price, Usage
 from tests.server import LoopbackServer, Recorded, Reply, fill, text_for
 
 WIRE = Path(__file__).parent.parent / "wire" / "gemini"
@@ -209,7 +209,7 @@ def test_answer_usage_and_cost_come_through_the_stack(gemini: GeminiServer) -> N
         gemini.cached_tokens,
         gemini.output_tokens,
     )
-    second = cost_usd(response.usage, MODEL, "google")
+    second = Price("google", MODEL).of(response.usage)
     assert second is not None
     assert 0 < second < summary["cost_usd"] < 0.001
 
@@ -313,7 +313,7 @@ def test_answers_that_are_none_say_why(gemini: GeminiServer, reply: Reply, says:
 
 def test_passing_failures_are_repeated(gemini: GeminiServer) -> None:
     gemini.script = lambda request, number: Reply(500, body={}) if number < 2 else None
-    response = build_client(config(gemini, max_retries=1), LLMUsageStats()).complete(REQUEST)
+    response = build_client(config(gemini, max_retries=1, retry_delay_s=0.0), LLMUsageStats()).complete(REQUEST)
     assert parse_answer(response)["description"]
     assert len(gemini.requests) == 2
 
@@ -341,4 +341,4 @@ def test_defaults_come_from_the_row() -> None:
     environ = {"LLM_PROVIDER": "google-gemini", "GOOGLE_GEMINI_API_KEY": KEY}
     ours = LLMConfig.from_env(environ=environ)
     assert (ours.model, ours.api_key) == (MODEL, KEY)
-    assert cost_usd(Usage(1_000_000, 0, 0, 0), MODEL, SPEC.price_provider)
+    assert Price(SPEC.price_provider, MODEL).of(Usage(1_000_000))

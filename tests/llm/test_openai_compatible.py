@@ -77,7 +77,7 @@ def test_each_failure_is_one_of_our_errors(
 
 def test_passing_failures_are_repeated(server: LoopbackServer) -> None:
     server.script = lambda request, number: Reply(500, body={}) if number < 3 else None
-    response = build_client(config(server, max_retries=2), LLMUsageStats()).complete(REQUEST)
+    response = build_client(config(server, max_retries=2, retry_delay_s=0.0), LLMUsageStats()).complete(REQUEST)
     assert parse_answer(response)["description"]
     assert len(server.requests) == 3
 

@@ -30,7 +30,7 @@ def cases(name: str) -> pytest.MarkDecorator:
 @cases("requests")
 def test_encode(case: dict[str, Any]) -> None:
     spec = PROVIDERS[case["provider"]]
-    config = LLMConfig(spec.name, spec.default_model, **case.get("config", {}))
+    config = LLMConfig(spec.name, spec.default_model or "m", **case.get("config", {}))
     fields = dict(case["request"])
     messages = tuple(Message(role, content) for role, content in fields.pop("messages"))
     assert encode_request(LLMRequest(messages, **fields), config, spec) == case["body"]

@@ -4,14 +4,15 @@ import threading
 
 import pytest
 
-from dbt_osmosis_llm.llm.exceptions import LLMRateLimitError
-from dbt_osmosis_llm.llm.messages import LLMRequest, Message
+from dbt_osmosis_llm.llm.exceptions import LLMBudgetError, LLMRateLimitError, LLMTimeoutError
+from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.mock import MockLLMClient
 from dbt_osmosis_llm.llm.usage import (
+    Budget,
     LLMUsageStats,
     MeteredClient,
+    Price,
     Usage,
-    cost_usd,
     get_usage_stats,
 )
 
@@ -19,17 +20,41 @@ MILLION = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
 
 
 def test_cost_of_a_priced_model_counts_cached_tokens_cheaper() -> None:
-    full = cost_usd(MILLION, "gpt-6-luna", "openai")
-    cached = cost_usd(Usage(1_000_000, 1_000_000, 1_000_000), "gpt-6-luna", "openai")
+    price = Price("openai", "gpt-6-luna")
+    full, cached = price.of(MILLION), price.of(Usage(1_000_000, 1_000_000, 1_000_000))
     assert full is not None
     assert cached is not None
     assert 0 < cached < full
 
 
+def test_tokens_written_to_a_cache_cost_more() -> None:
+    price = Price("anthropic", "claude-haiku-5-5")
+    plain, written = (
+        price.of(Usage(1_000_000)),
+        price.of(Usage(1_000_000, cache_write_tokens=1_000_000)),
+    )
+    assert plain is not None
+    assert written is not None
+    assert written == pytest.approx(plain * 1.25)
+
+
+def test_the_answer_s_own_model_name_wins_when_it_has_a_price() -> None:
+    price = Price("openai", "gpt-6-luna")
+    assert price.of(MILLION, "a-gateway-s-name") == price.of(MILLION)
+    assert price.of(MILLION, "gpt-6-sol") == Price("openai", "gpt-6-sol").of(MILLION)
+    assert price.of(MILLION, "gpt-6-sol") != price.of(MILLION)
+
+
+def test_an_endpoint_without_a_row_is_priced_by_its_address() -> None:
+    known = Price(None, "deepseek-v4-flash", "https://api.deepseek.com/v1").of(MILLION)
+    assert known == Price("deepseek", "deepseek-v4-flash").of(MILLION)
+    assert Price(None, "deepseek-v4-flash", "http://gateway.example/v1").of(MILLION) is None
+
+
 def test_unknown_is_none_and_local_is_free() -> None:
-    assert cost_usd(MILLION, "no-such-model", "openai") is None
-    assert cost_usd(MILLION, "gpt-6-luna", None) is None
-    assert cost_usd(MILLION, "llama3.2", "free") == 0.0
+    assert Price("openai", "no-such-model").of(MILLION) is None
+    assert Price(None, "gpt-6-luna").of(MILLION) is None
+    assert Price("free", "llama3.2").of(MILLION) == 0.0
 
 
 def test_one_unpriced_call_makes_the_sum_unknown() -> None:
@@ -47,7 +72,7 @@ def test_one_unpriced_call_makes_the_sum_unknown() -> None:
 def test_failed_calls_are_counted_by_class_and_cost_nothing() -> None:
     stats = LLMUsageStats()
     client = MeteredClient(
-        MockLLMClient([LLMRateLimitError("slow"), "ok"]), price_provider="free", stats=stats
+        MockLLMClient([LLMRateLimitError("slow"), "ok"]), price=Price("free", "mock"), stats=stats
     )
     with pytest.raises(LLMRateLimitError):
         client.complete(LLMRequest((Message("user", "x" * 40),)))
@@ -79,3 +104,76 @@ def test_no_call_is_lost_between_threads() -> None:
 
 def test_there_is_one_instance_for_the_process() -> None:
     assert get_usage_stats() is get_usage_stats()
+
+
+REQUEST = LLMRequest((Message("user", "x" * 400),), max_output_tokens=1000)
+
+
+def metered(budget: Budget, *answers: object) -> tuple[MeteredClient, MockLLMClient]:
+    inner = MockLLMClient(answers)  # type: ignore[arg-type]
+    price = Price("openai", "gpt-6-luna")
+    return MeteredClient(inner, price=price, stats=LLMUsageStats(), budget=budget), inner
+
+
+def test_a_request_that_may_pass_the_budget_is_not_made() -> None:
+    expected = Price("openai", "gpt-6-luna").of(REQUEST.expected_usage)
+    assert expected is not None
+    client, inner = metered(Budget(expected * 1.5))
+    client.complete(REQUEST)  # took next to nothing of what it might have
+    spent = Usage(input_tokens=10_000_000)
+    client, inner = metered(Budget(expected * 1.5), LLMResponse("dear", usage=spent))
+    client.complete(REQUEST)
+    with pytest.raises(LLMBudgetError, match=r"is used up: \$\S+ spent, .*raise --llm-max-cost"):
+        client.complete(REQUEST)
+    assert len(inner.calls) == 1
+
+
+def test_a_failed_request_gives_its_reserve_back() -> None:
+    expected = Price("openai", "gpt-6-luna").of(REQUEST.expected_usage)
+    assert expected is not None
+    client, _ = metered(Budget(expected * 1.1), *[LLMTimeoutError("late")] * 3, "ok")
+    for _ in range(3):
+        with pytest.raises(LLMTimeoutError):
+            client.complete(REQUEST)
+    assert client.complete(REQUEST).text == "ok"
+
+
+def test_parallel_requests_reserve_together() -> None:
+    budget = Budget(1.0)
+    budget.reserve(0.6)
+    with pytest.raises(LLMBudgetError):
+        budget.reserve(0.6)
+    budget.settle(0.6, 0.1)
+    budget.reserve(0.6)
+
+
+def test_repetitions_are_requests_and_counted_apart() -> None:
+    stats = LLMUsageStats()
+    error = LLMTimeoutError("late")
+    error.attempts = 4
+    inner = MockLLMClient([LLMResponse("ok", attempts=3), error])
+    client = MeteredClient(inner, price=Price("free", "mock"), stats=stats)
+    client.complete(REQUEST)
+    with pytest.raises(LLMTimeoutError):
+        client.complete(REQUEST)
+    summary = stats.summary()
+    assert (summary["requests"], summary["retries"]) == (7, 5)
+    assert summary["errors"] == {"LLMTimeoutError": 1}
+
+
+def test_texts_are_logged_at_debug_only_and_without_the_key(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    inner = MockLLMClient(["the key is sk-test-12345678, you said"])
+    request = LLMRequest((Message("user", "my key: sk-test-12345678"),), custom_id="model.a.b")
+    client = MeteredClient(
+        inner, price=Price("free", "m"), stats=LLMUsageStats(), secrets=["sk-test-12345678"]
+    )
+    with caplog.at_level("INFO", "dbt-osmosis"):
+        client.complete(request)
+    assert not caplog.records
+    with caplog.at_level("DEBUG", "dbt-osmosis"):
+        client.complete(request)
+    assert "my key" in caplog.text
+    assert "model.a.b" in caplog.text
+    assert "12345678" not in caplog.text

@@ -10,9 +10,12 @@ from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMBudgetError,
+    LLMRefusalError,
     LLMResponseError,
     LLMTimeoutError,
+    LLMTruncatedError,
 )
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.mock import MockLLMClient
 from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.engine import Engine, RunReport
@@ -177,3 +180,111 @@ def test_a_server_that_went_silent_is_not_waited_for_at_each_node(error: Excepti
     assert report.stopped_by is error
     assert report.not_asked == 14
     assert report.texts_not_asked == 28
+
+
+def wide(columns: int) -> MemoryProject:
+    return MemoryProject({}, {"a": {f"c{number}": "" for number in range(columns)}})
+
+
+def cut(text: str) -> LLMResponse:
+    return LLMResponse(text, FinishReason.LENGTH)
+
+
+def columns_of(request: LLMRequest) -> list[str]:
+    properties = (request.schema or {})["properties"]
+    if "columns" in properties:
+        return ["(table)"] * ("description" in properties) + list(
+            properties["columns"]["properties"]
+        )
+    return ["one"]
+
+
+def test_columns_missing_from_a_good_answer_are_asked_for_once_more_alone() -> None:
+    first = '{"description": "A.", "columns": {"c0": "Zero.", "c2": null}}'
+    project, client = wide(4), MockLLMClient([first])
+    report = run(project, client)
+    assert [columns_of(call) for call in client.calls] == [
+        ["(table)", "c0", "c1", "c2", "c3"],
+        ["c1", "c3"],
+    ]
+    assert project.columns["a"] == {
+        "c0": "Zero.",
+        "c1": "Text of c1.",
+        "c2": "",
+        "c3": "Text of c3.",
+    }
+    outcome = report.outcomes[0]
+    assert (outcome.unknown, outcome.unanswered, outcome.error) == (("c2",), (), None)
+
+
+def test_what_is_left_out_twice_is_left_for_the_next_run() -> None:
+    client = MockLLMClient(['{"description": "A.", "columns": {"c0": "Zero."}}', "{}", "{}"])
+    report = run(wide(2), client)
+    outcome = report.outcomes[0]
+    assert (outcome.generated, outcome.unanswered, outcome.error) == (("c0",), ("c1",), None)
+
+
+@pytest.mark.parametrize(
+    "unusable", ["no JSON at all", '{"answer": 1}', "", LLMResponseError("200 with HTML")]
+)
+def test_an_unusable_answer_gets_one_repair_request(unusable: str | Exception) -> None:
+    project, client = wide(2), MockLLMClient([unusable])
+    report = run(project, client)
+    assert not report.failures
+    assert project.columns["a"] == {"c0": "Text of c0.", "c1": "Text of c1."}
+    first, repair = client.calls
+    assert repair.schema == first.schema
+    if isinstance(unusable, str) and unusable:
+        assert [message.role for message in repair.messages[-2:]] == ["assistant", "user"]
+        assert repair.messages[-2].content == unusable
+        assert "This answer cannot be used: the answer is" in repair.messages[-1].content
+    else:
+        assert repair == first
+
+
+def test_two_unusable_answers_fail_the_node() -> None:
+    client = MockLLMClient(["no JSON", "still none"])
+    report = run(wide(2), client)
+    assert [type(o.error) for o in report.failures] == [LLMResponseError]
+    assert len(client.calls) == 2
+    assert report.failures[0].failed == 3
+
+
+@pytest.mark.parametrize("finish", [FinishReason.REFUSAL, FinishReason.FILTERED])
+def test_a_refusal_is_final(finish: FinishReason) -> None:
+    client = MockLLMClient([LLMResponse("I cannot.", finish)])
+    report = run(wide(2), client)
+    assert [type(o.error) for o in report.failures] == [LLMRefusalError]
+    assert len(client.calls) == 1
+
+
+def test_a_cut_answer_keeps_what_is_whole_and_asks_for_the_rest_in_two_halves() -> None:
+    answer = cut('{"description": "A.", "columns": {"c0": "Zero.", "c1": "On')
+    project, client = wide(6), MockLLMClient([answer])
+    report = run(project, client)
+    assert [columns_of(call) for call in client.calls[1:]] == [["c1", "c2", "c3"], ["c4", "c5"]]
+    assert project.columns["a"]["c0"] == "Zero."
+    assert project.columns["a"]["c1"] == "Text of c1."
+    assert project.descriptions["a"] == "A."
+    assert not report.has_failures
+
+
+def test_an_answer_cut_before_anything_is_whole_is_asked_again_in_halves_once() -> None:
+    project, client = wide(4), MockLLMClient([cut('{"descr'), cut("")])
+    report = run(project, client)
+    assert [columns_of(call) for call in client.calls] == [
+        ["(table)", "c0", "c1", "c2", "c3"],
+        ["(table)", "c0", "c1"],
+    ]
+    assert [type(o.error) for o in report.failures] == [LLMTruncatedError]
+    assert "OSMOSIS_LLM_MAX_OUTPUT_TOKENS" in str(report.failures[0].error)
+
+
+def test_what_was_answered_before_an_error_is_kept() -> None:
+    answer = cut('{"description": "A.", "columns": {"c0": "Zero.", "c1": "On')
+    error = LLMAPIError("answered 400", status_code=400)
+    project, client = wide(6), MockLLMClient([answer, error])
+    report = run(project, client)
+    assert (project.descriptions["a"], project.columns["a"]["c0"]) == ("A.", "Zero.")
+    outcome = report.failures[0]
+    assert (outcome.asked, outcome.failed, outcome.generated) == (7, 5, ("c0",))

@@ -13,17 +13,22 @@ from typing import Any
 import click
 
 from dbt_osmosis_llm._version import __version__
-from dbt_osmosis_llm.cli.commands import llm
+from dbt_osmosis_llm.cli import host_client
+from dbt_osmosis_llm.cli.commands import llm, test_llm
 from dbt_osmosis_llm.cli.options import click_options, take_flags
 
 FITS = "dbt-osmosis >=1.5,<2"
 _COMMANDS = ("document", "refactor")
+_TEST_COMMAND = "test-llm"
 _TRANSFORM = "synthesize_missing_documentation_with_openai"
 _MARK = "__dbt_osmosis_llm__"
 
 
 def extend(host: ModuleType) -> None:
     """Give dbt-osmosis's ``yaml document`` and ``yaml refactor`` our synthesis and its options.
+
+    Its other commands that ask a model get our client, ``test-llm`` asks one in earnest, and the
+    group ``llm`` is added.
 
     All or nothing: when a place that we change is missing, the host stays as it is and one
     warning says which versions fit.
@@ -43,6 +48,8 @@ def extend(host: ModuleType) -> None:
         return
     for name in _COMMANDS:
         _extend_command(getattr(host, name))
+    _extend_test_command(host.cli.commands[_TEST_COMMAND])
+    host_client.extend_group(host.cli)
     host.cli.add_command(llm)
     setattr(host, _TRANSFORM, _synthesize_missing_documentation)
     setattr(host, _MARK, __version__)
@@ -50,7 +57,8 @@ def extend(host: ModuleType) -> None:
 
 def _missing_hooks(host: ModuleType) -> str:
     missing = [] if callable(getattr(host, _TRANSFORM, None)) else [f"function {_TRANSFORM}"]
-    if not isinstance(getattr(host, "cli", None), click.Group):
+    group = getattr(host, "cli", None)
+    if not isinstance(group, click.Group):
         missing.append("command group cli")
     for name in _COMMANDS:
         command = getattr(host, name, None)
@@ -59,6 +67,9 @@ def _missing_hooks(host: ModuleType) -> str:
             missing.append(f"command {name}")
         elif "synthesize" not in params:
             missing.append(f"option --synthesize of {name}")
+    if isinstance(group, click.Group) and _TEST_COMMAND not in group.commands:
+        missing.append(f"command {_TEST_COMMAND}")
+    missing.extend(host_client.missing_functions())
     return ", ".join(missing)
 
 
@@ -85,6 +96,23 @@ def _extend_command(command: click.Command) -> None:
             param.help = (
                 "Write missing documentation with a language model, from the SQL and its lineage."
             )
+
+
+def _extend_test_command(command: click.Command) -> None:
+    host_callback, our_callback = command.callback, test_llm.callback
+    assert host_callback is not None  # noqa: S101  # a command of dbt-osmosis's
+    assert our_callback is not None  # noqa: S101  # stands in our source
+
+    @functools.wraps(host_callback)
+    def callback(*args: Any, **kwargs: Any) -> Any:
+        if host_client.is_in_place():
+            return our_callback(*args, **kwargs)
+        # Somebody has replaced dbt-osmosis's client: only its own command tests that one.
+        return host_callback()
+
+    command.callback = callback
+    command.params.extend(test_llm.params)
+    command.help = test_llm.help
 
 
 def _synthesize_missing_documentation(context: Any, node: Any = None) -> None:

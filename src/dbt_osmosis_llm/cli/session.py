@@ -62,7 +62,12 @@ class Session:
         """Fill what the context's nodes lack; dbt-osmosis writes it afterwards."""
         from dbt_osmosis_llm.host import HostProject
 
-        engine = Engine(self.client, self.prompts, max_sql_chars=self.settings.max_sql_chars)
+        engine = Engine(
+            self.client,
+            self.prompts,
+            max_sql_chars=self.settings.max_sql_chars,
+            redact_pii=self.settings.redact_pii,
+        )
         self._project = HostProject(context)
         with user_errors():
             self._project.check_targets()

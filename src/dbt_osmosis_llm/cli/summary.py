@@ -49,7 +49,7 @@ def _counts(report: RunReport) -> dict[str, int]:
         "generated": sum(len(o.generated) for o in outcomes),
         "inherited": sum(len(o.inherited) for o in outcomes),
         "empty": sum(len(o.unknown + o.unanswered + o.waiting) for o in outcomes),
-        "not_done": sum(o.asked for o in report.failures) + report.texts_not_asked,
+        "not_done": sum(o.failed for o in report.failures) + report.texts_not_asked,
     }
 
 
@@ -78,9 +78,12 @@ def _print_statistics(
             f"{counts['empty']} left empty",
         ),
         *([("failed", f"{counts['not_done']} texts, see below")] if counts["not_done"] else []),
-        ("requests", f"{totals['requests']:,}"),
+        ("requests", f"{totals['requests']:,} ({totals['retries']:,} of them repetitions)"),
         ("prompt tokens", f"{totals['input_tokens']:,} ({totals['cached_tokens']:,} cached)"),
-        ("completion tokens", f"{totals['output_tokens']:,}"),
+        (
+            "completion tokens",
+            f"{totals['output_tokens']:,} ({totals['reasoning_tokens']:,} reasoning)",
+        ),
         ("cost", money(totals["cost_usd"])),
         ("errors", f"{sum(errors.values())} ({by_class})" if errors else "0"),
         ("time", f"{report.seconds:.1f} s"),

@@ -138,7 +138,11 @@ class NodeEvidence:
         return leaves
 
     def prompt_values(
-        self, asked: Sequence[str], *, max_sql_chars: int | None = None
+        self,
+        asked: Sequence[str],
+        *,
+        max_sql_chars: int | None = None,
+        redact_pii: bool = False,
     ) -> dict[str, str]:
         """Return a text for each built-in placeholder of a prompt.
 

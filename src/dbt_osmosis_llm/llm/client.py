@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -11,7 +13,12 @@ from dbt_osmosis_llm.config import Settings, did_you_mean, read_env, without_cre
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers import registry
-from dbt_osmosis_llm.llm.usage import LLMUsageStats, MeteredClient
+from dbt_osmosis_llm.llm.rate_limit import RateLimitedClient, RateLimiter, shared_limiter
+from dbt_osmosis_llm.llm.retry import RetryingClient
+from dbt_osmosis_llm.llm.usage import Budget, LLMUsageStats, MeteredClient, Price, Usage
+
+DEFAULT_REQUESTS_PER_MINUTE = 60.0
+"""Until the provider's own headers say otherwise."""
 
 
 class LLMClient(Protocol):
@@ -35,15 +42,30 @@ class LLMConfig:
 
     provider: str
     model: str
+    """For Azure the deployment's name."""
     api_key: str | None = None
     base_url: str | None = None
     """None leaves it to the provider's SDK."""
     timeout_s: float = 120.0
+    """Bound on one whole request."""
     max_retries: int = 3
+    retry_delay_s: float = 1.0
+    """Longest wait before the first repetition; doubles with each."""
     temperature: float | None = None
     """Sent only when set."""
     max_output_tokens: int | None = None
     """Overrides the bound that a request brings along."""
+    requests_per_minute: float | None = None
+    """Hard cap; None: 60 until the provider's headers say otherwise, none on this machine."""
+    tokens_per_minute: float | None = None
+    """Hard cap; None: what the provider's headers say, if anything."""
+    max_in_flight: int = 16
+    """Requests at the same time, over all threads that share the provider and key."""
+    max_cost_usd: float | None = None
+    """Budget of the built client; a request that would pass it is not made."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What a provider needs besides: ``api_version``, ``token_scope`` and ``price_model`` (the
+    model behind a deployment, for its price) for Azure."""
     provider_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Sent along in every request body as they are, e.g. ``{"reasoning_effort": "low"}``."""
 
@@ -55,6 +77,11 @@ class LLMConfig:
                 f"The key of provider {self.provider!r} holds characters that no key has; "
                 "copy it again."
             )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return what must never be shown."""
+        return (self.api_key,) if self.api_key else ()
 
     def __repr__(self) -> str:
         shown = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -85,25 +112,55 @@ class LLMConfig:
                 settings = load_settings(environ=environ)
             except SettingsError as error:
                 raise LLMConfigError(str(error)) from None
-        spec = find_provider(settings.provider)
-        key = read_env(spec.key_env, environ) if spec.key_env else None
-        if key is None and spec.key_required:
-            raise LLMConfigError(
-                f"Provider {spec.name!r} needs a key: set {spec.key_env}, or choose another "
-                "provider with LLM_PROVIDER (ollama, lm-studio and offline need none)."
-            )
-        model = settings.model or (read_env(spec.model_env, environ) if spec.model_env else None)
-        base_url = read_env(spec.base_url_env, environ) if spec.base_url_env else None
-        return cls(
-            provider=spec.name,
-            model=model or spec.default_model,
-            api_key=key,
-            base_url=_checked_url(base_url or spec.base_url, spec.base_url_env),
+        return cls.for_provider(
+            settings.provider,
+            environ,
+            model=settings.model,
             timeout_s=settings.timeout_s,
             max_retries=settings.max_retries,
+            retry_delay_s=settings.retry_delay_s,
             temperature=settings.temperature,
             max_output_tokens=settings.max_output_tokens,
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+            max_cost_usd=settings.max_cost_usd,
         )
+
+    @classmethod
+    def for_provider(
+        cls, name: str, environ: Mapping[str, str] | None = None, **given: Any
+    ) -> LLMConfig:
+        """Return a configuration with what the provider's variables and row add to what is given.
+
+        Args:
+            name: Name of a provider.
+            environ: Instead of the process's environment.
+            given: Fields of this class; None counts as not given.
+
+        Raises:
+            LLMConfigError: Unknown provider, or something that it needs is not set.
+        """
+        spec = find_provider(name)
+        given = {key: value for key, value in given.items() if value is not None}
+
+        def env(variable: str | None) -> str | None:
+            return read_env(variable, environ) if variable else None
+
+        found = {
+            "api_key": env(spec.key_env),
+            "model": env(spec.model_env) or spec.default_model,
+            "base_url": env(spec.base_url_env) or spec.base_url,
+        }
+        fields_ = {**{key: value for key, value in found.items() if value is not None}, **given}
+        options = {option: env(variable) for option, variable in spec.options_env.items()}
+        fields_["options"] = {
+            **{option: value for option, value in options.items() if value is not None},
+            **given.get("options", {}),
+        }
+        _require(spec, fields_)
+        if "base_url" in fields_:
+            fields_["base_url"] = _checked_url(fields_["base_url"], spec.base_url_env)
+        return cls(provider=spec.name, **fields_)
 
     def to_metadata_dict(self) -> dict[str, Any]:
         """Return what may be logged or stored: everything but the key and URL credentials."""
@@ -113,10 +170,32 @@ class LLMConfig:
             "base_url": self.base_url and without_credentials(self.base_url),
             "timeout_s": self.timeout_s,
             "max_retries": self.max_retries,
+            "retry_delay_s": self.retry_delay_s,
             "temperature": self.temperature,
             "max_output_tokens": self.max_output_tokens,
+            "requests_per_minute": self.requests_per_minute,
+            "tokens_per_minute": self.tokens_per_minute,
+            "max_in_flight": self.max_in_flight,
+            "max_cost_usd": self.max_cost_usd,
+            "options": dict(self.options),
             "provider_options": sorted(self.provider_kwargs),
         }
+
+
+def _require(spec: registry.ProviderSpec, given: Mapping[str, Any]) -> None:
+    if spec.key_required and not given.get("api_key"):
+        raise LLMConfigError(
+            f"Provider {spec.name!r} needs a key: set {spec.key_env}, or choose another "
+            "provider with LLM_PROVIDER (ollama, lm-studio and offline need none)."
+        )
+    needed: dict[str | None, bool] = {
+        spec.model_env: "model" in given,
+        spec.base_url_env: "base_url" in given or not spec.base_url_required,
+        **{spec.options_env[name]: name in given["options"] for name in spec.required_options},
+    }
+    missing = [variable for variable, is_given in needed.items() if variable and not is_given]
+    if missing:
+        raise LLMConfigError(f"Provider {spec.name!r} needs {' and '.join(missing)}: not set.")
 
 
 def _checked_url(url: str | None, where: str | None) -> str | None:
@@ -151,11 +230,104 @@ def find_provider(name: str) -> registry.ProviderSpec:
     return spec
 
 
-def build_client(config: LLMConfig, stats: LLMUsageStats | None = None) -> LLMClient:
-    """Return the whole stack for a configuration: a metered provider.
+def create_provider(name: str, **config: Any) -> LLMClient:
+    """Return the whole stack for a provider.
+
+    Args:
+        name: Name of a provider, see `get_available_providers`.
+        config: Fields of `LLMConfig`; what is missing comes from the provider's variables.
 
     Raises:
-        LLMConfigError: The provider's SDK is not installed.
+        LLMConfigError: Unknown provider, something that it needs is not set, or its SDK is missing.
+    """
+    try:
+        return build_client(LLMConfig.for_provider(name, **config))
+    except TypeError:
+        known = [field.name for field in fields(LLMConfig)]
+        wrong = [key for key in config if key not in known]
+        raise LLMConfigError(
+            f"LLMConfig has no {', '.join(map(repr, wrong))}.{did_you_mean(wrong[0], known)}"
+            if wrong
+            else f"Provider {name!r} cannot be configured like this."
+        ) from None
+
+
+def build_client(
+    config: LLMConfig,
+    stats: LLMUsageStats | None = None,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> LLMClient:
+    """Return the whole stack for a configuration: ``Metered(Retrying(RateLimited(Provider)))``.
+
+    The provider at its bottom is built once per configuration, the limiter once per provider,
+    address and key; statistics and budget are the built client's own.
+
+    Args:
+        config: Which model to ask and how.
+        stats: Where calls are counted; the process's statistics when None.
+        sleep: Waits between repetitions, instead of in real time.
+
+    Raises:
+        LLMConfigError: The provider's SDK is not installed, or a budget is set for a model whose
+            price nobody knows.
     """
     spec = find_provider(config.provider)
-    return MeteredClient(spec.create(config), price_provider=spec.price_provider, stats=stats)
+    price = Price(
+        spec.price_provider,
+        config.options.get("price_model") or config.model,
+        api_url=config.base_url,
+    )
+    if config.max_cost_usd is not None and price.of(Usage(1, 0, 1)) is None:
+        wanted = ", or set AZURE_OPENAI_MODEL to the model behind it" if spec.options_env else ""
+        raise LLMConfigError(
+            f"--llm-max-cost needs to know what {price.model!r} of {spec.name} costs, and no "
+            f"price is known; leave the option out{wanted}."
+        )
+    client: LLMClient = _provider_client(config, spec)
+    if not spec.sdk:
+        return MeteredClient(client, price=price, stats=stats)
+    client = RateLimitedClient(client, _limiter(config, spec))
+    client = RetryingClient(
+        client,
+        max_retries=config.max_retries,
+        retry_delay_s=config.retry_delay_s,
+        sleep=sleep,
+    )
+    budget = None if config.max_cost_usd is None else Budget(config.max_cost_usd)
+    return MeteredClient(client, price=price, stats=stats, budget=budget, secrets=config.secrets)
+
+
+_CLIENTS: dict[str, LLMClient] = {}
+_CLIENTS_LOCK = threading.Lock()
+
+
+def _provider_client(config: LLMConfig, spec: registry.ProviderSpec) -> LLMClient:
+    """Return the one client of a configuration: SDKs take long to load and to connect."""
+    key = repr([(field.name, getattr(config, field.name)) for field in fields(config)])
+    with _CLIENTS_LOCK:
+        if key not in _CLIENTS:
+            _CLIENTS[key] = spec.create(config)
+        return _CLIENTS[key]
+
+
+def _limiter(config: LLMConfig, spec: registry.ProviderSpec) -> RateLimiter:
+    here = spec.is_local or _is_loopback(config.base_url)
+    default = None if here else DEFAULT_REQUESTS_PER_MINUTE
+
+    def make() -> RateLimiter:
+        return RateLimiter(
+            requests_per_minute=config.requests_per_minute or default,
+            tokens_per_minute=config.tokens_per_minute,
+            max_requests_per_minute=config.requests_per_minute,
+            max_tokens_per_minute=config.tokens_per_minute,
+            max_in_flight=config.max_in_flight,
+        )
+
+    caps = (config.requests_per_minute, config.tokens_per_minute, config.max_in_flight)
+    return shared_limiter((spec.name, config.base_url, config.api_key, caps), make)
+
+
+def _is_loopback(url: str | None) -> bool:
+    host = urlsplit(url or "").hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")

@@ -6,6 +6,8 @@
     │   ├── LLMRateLimitError 429
     │   └── LLMTimeoutError   no whole answer in time
     ├── LLMResponseError      (dbt_osmosis LLMResponseError) an answer that cannot be used
+    │   ├── LLMRefusalError   the model or a filter refused to answer
+    │   └── LLMTruncatedError cut off at the bound on output before anything was whole
     └── LLMBudgetError        the next request would pass the budget
 
 They subclass dbt-osmosis's own errors, so that code that catches those keeps working.
@@ -47,6 +49,7 @@ class LLMAPIError(LLMError):
         *,
         status_code: int | None = None,
         code: str | None = None,
+        param: str | None = None,
         request_id: str | None = None,
         retry_after_s: float | None = None,
         unreachable: bool = False,
@@ -57,6 +60,8 @@ class LLMAPIError(LLMError):
         """HTTP status; None when no answer came."""
         self.code = code
         """The provider's own error code, e.g. ``model_not_found``."""
+        self.param = param
+        """The request's parameter that the provider rejects, where it names one."""
         self.request_id = request_id
         self.retry_after_s = retry_after_s
         """What the server asked to wait, in seconds."""
@@ -93,6 +98,14 @@ class LLMTimeoutError(LLMAPIError):
 
 class LLMResponseError(LLMError, host.LLMResponseError):
     """An answer came and cannot be used: refused, cut, empty or not the JSON asked for."""
+
+
+class LLMRefusalError(LLMResponseError):
+    """The model refused, or a content filter withheld its answer: asking again does not help."""
+
+
+class LLMTruncatedError(LLMResponseError):
+    """The answer was cut off at the bound on output tokens before anything in it was whole."""
 
 
 class LLMBudgetError(LLMError):

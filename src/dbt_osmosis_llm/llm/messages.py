@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
 from dbt_osmosis_llm.llm.usage import Usage
+
+_BYTES_PER_TOKEN = 4
+_TOKENS_PER_MESSAGE = 4
+_OUTPUT_TOKENS = 1000
+"""Of a request that sets no bound of its own."""
 
 
 class FinishReason(str, Enum):
@@ -48,6 +55,19 @@ class LLMRequest:
     evidence: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """The facts that the messages were rendered from, JSON-like. Never sent to a provider: the
     offline provider writes from it, and tests can answer from it."""
+
+    @property
+    def expected_usage(self) -> Usage:
+        """Return about how many tokens the request takes, its schema included."""
+        # Bytes, not characters: what is not ASCII takes more tokens a character.
+        size = sum(len(message.content.encode("utf-8", "replace")) for message in self.messages)
+        if self.schema is not None:
+            size += len(json.dumps(self.schema, default=str))
+        prompt = math.ceil(size / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE * len(self.messages)
+        output = self.max_output_tokens
+        return Usage(
+            input_tokens=prompt, output_tokens=_OUTPUT_TOKENS if output is None else output
+        )
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,18 @@ A cost of None means unknown, never zero: an unpriced model must not look free.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.llm.exceptions import LLMBudgetError
+from dbt_osmosis_llm.llm.redaction import redact_secrets
 
 if TYPE_CHECKING:
     from dbt_osmosis_llm.llm.client import LLMClient
@@ -44,43 +47,91 @@ class Usage:
         )
 
 
-def cost_usd(usage: Usage, model: str, price_provider: str | None) -> float | None:
-    """Return what the usage costs in US dollars by genai-prices' shipped list.
+@dataclass(frozen=True)
+class Price:
+    """What a model's tokens cost by genai-prices' shipped list."""
 
-    Args:
-        usage: Tokens of one call.
-        model: Model name as the provider knows it.
-        price_provider: The provider's id in genai-prices; ``"free"`` for models that run
-            locally, None when there is no price list.
+    provider: str | None
+    """Id in genai-prices; ``"free"`` for models that run locally; None: found by the address."""
+    model: str
+    """As the provider names it; for an Azure deployment the model behind it."""
+    api_url: str | None = None
 
-    Returns:
-        Dollars; 0.0 for local models; None when the model is not priced.
-    """
-    if price_provider == "free":
-        return 0.0
-    if price_provider is None:
+    def of(self, usage: Usage, answered_by: str | None = None) -> float | None:
+        """Return the cost in US dollars: 0.0 for local models, None when it is not known.
+
+        Args:
+            usage: Tokens of one call.
+            answered_by: The model that the answer names, e.g. a dated version with its own price.
+        """
+        if self.provider == "free":
+            return 0.0
+        if self.provider is None and self.api_url is None:
+            return None
+        # Gateways answer with names of their own; the name that was asked for may have a price.
+        for model in dict.fromkeys(filter(None, (answered_by, self.model))):
+            cost = _priced(usage, model, self.provider, self.api_url)
+            if cost is not None:
+                return cost
         return None
-    return _priced(usage, model, price_provider)
 
 
 @lru_cache(maxsize=4096)
-def _priced(usage: Usage, model: str, price_provider: str) -> float | None:
+def _priced(usage: Usage, model: str, provider: str | None, api_url: str | None) -> float | None:
     # Loading the price list takes half a second: only for calls that have a price.
     import genai_prices
 
+    cached = min(usage.cached_tokens, usage.input_tokens)
     try:
         price = genai_prices.calc_price(
             genai_prices.Usage(
                 input_tokens=usage.input_tokens,
-                cache_read_tokens=min(usage.cached_tokens, usage.input_tokens),
+                cache_read_tokens=cached,
+                cache_write_tokens=min(usage.cache_write_tokens, usage.input_tokens - cached),
                 output_tokens=usage.output_tokens,
             ),
             model,
-            provider_id=price_provider,
+            provider_id=provider,
+            provider_api_url=None if provider else api_url,
         )
     except (LookupError, ValueError):
         return None
     return float(price.total_price)
+
+
+class Budget:
+    """Money that a run may spend; parallel requests reserve what they will cost at most."""
+
+    def __init__(self, max_cost_usd: float) -> None:
+        self._max_cost_usd = max_cost_usd
+        self._spent_usd = 0.0
+        self._reserved_usd = 0.0
+        self._lock = threading.Lock()
+
+    def reserve(self, cost_usd: float) -> None:
+        """Set money aside for a request.
+
+        Raises:
+            LLMBudgetError: It would pass the budget.
+        """
+        with self._lock:
+            if self._spent_usd + self._reserved_usd + cost_usd > self._max_cost_usd:
+                raise LLMBudgetError(
+                    f"the budget of {_dollars(self._max_cost_usd)} is used up: "
+                    f"{_dollars(self._spent_usd)} spent, the next request may cost "
+                    f"{_dollars(cost_usd)}; raise --llm-max-cost"
+                )
+            self._reserved_usd += cost_usd
+
+    def settle(self, reserved_usd: float, spent_usd: float) -> None:
+        """Replace what was set aside by what was spent."""
+        with self._lock:
+            self._reserved_usd -= reserved_usd
+            self._spent_usd += spent_usd
+
+
+def _dollars(cost_usd: float) -> str:
+    return f"${cost_usd:.2f}" if cost_usd >= 1 else f"${cost_usd:.6f}".rstrip("0").rstrip(".")
 
 
 @dataclass
@@ -88,7 +139,9 @@ class UsageTotals:
     """Sums over the calls of one provider and model."""
 
     requests: int = 0
-    """Calls made, answered or not."""
+    """Requests made, answered or not, repetitions included."""
+    retries: int = 0
+    """Requests that repeated one before them."""
     errors: Counter[str] = field(default_factory=Counter)
     """Failed calls by error class."""
     usage: Usage = field(default_factory=Usage)
@@ -114,11 +167,23 @@ class LLMUsageStats:
         cost_usd: float | None = None,
         seconds: float = 0.0,
         error: BaseException | None = None,
+        requests: int = 1,
     ) -> None:
-        """Add one call: with its usage and cost when answered, with its error when not."""
+        """Add one call: with its usage and cost when answered, with its error when not.
+
+        Args:
+            provider: Name of the provider.
+            model: Name of the model.
+            usage: Tokens of an answered call.
+            cost_usd: What it cost; None when unknown.
+            seconds: Wall time of the call, waits included.
+            error: Why it was not answered.
+            requests: Requests made for the call: 1 and its repetitions.
+        """
         with self._lock:
             totals = self._totals.setdefault((provider, model), UsageTotals())
-            totals.requests += 1
+            totals.requests += requests
+            totals.retries += max(0, requests - 1)
             totals.seconds += seconds
             if error is not None:
                 totals.errors[type(error).__name__] += 1
@@ -133,6 +198,7 @@ class LLMUsageStats:
             return {
                 key: UsageTotals(
                     totals.requests,
+                    totals.retries,
                     Counter(totals.errors),
                     totals.usage,
                     totals.cost_usd,
@@ -145,9 +211,9 @@ class LLMUsageStats:
         """Return the totals over all providers and models as plain values.
 
         Returns:
-            ``requests``, ``errors`` (class name to count), ``input_tokens``, ``cached_tokens``,
-            ``output_tokens``, ``reasoning_tokens``, ``cost_usd`` (None = unknown) and
-            ``seconds`` in calls.
+            ``requests``, ``retries``, ``errors`` (class name to count), ``input_tokens``,
+            ``cached_tokens``, ``output_tokens``, ``reasoning_tokens``, ``cache_write_tokens``,
+            ``cost_usd`` (None = unknown) and ``seconds`` in calls.
         """
         rows = list(self.by_model().values())
         usage = sum((row.usage for row in rows), Usage())
@@ -155,11 +221,13 @@ class LLMUsageStats:
         costs = [row.cost_usd for row in rows]
         return {
             "requests": sum(row.requests for row in rows),
+            "retries": sum(row.retries for row in rows),
             "errors": dict(sorted(errors.items())),
             "input_tokens": usage.input_tokens,
             "cached_tokens": usage.cached_tokens,
             "output_tokens": usage.output_tokens,
             "reasoning_tokens": usage.reasoning_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
             "cost_usd": None if None in costs else sum((cost for cost in costs if cost), 0.0),
             "seconds": sum(row.seconds for row in rows),
         }
@@ -179,54 +247,97 @@ def get_usage_stats() -> LLMUsageStats:
 
 
 class MeteredClient:
-    """A client that records every call of the client it has."""
+    """A client that records every call of the client it has, and keeps to a budget."""
 
     def __init__(
         self,
         inner: LLMClient,
         *,
-        price_provider: str | None,
+        price: Price,
         stats: LLMUsageStats | None = None,
+        budget: Budget | None = None,
+        secrets: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
-        self._price_provider = price_provider
+        self._price = price
         self._stats = stats or get_usage_stats()
+        self._budget = budget
+        self._secrets = tuple(secrets)
         self._clock = clock
         self.provider = inner.provider
         self.model = inner.model
 
     def complete(self, request: LLMRequest) -> LLMResponse:
-        """Pass the request on and record what came of it."""
+        """Pass the request on and record what came of it.
+
+        Raises:
+            LLMBudgetError: It would pass the budget; nothing was sent.
+            LLMError: As the inner client does.
+        """
+        reserved = self._reserve(request)
+        spent = 0.0
+        self._log_request(request)
         started = self._clock()
         try:
             response = self._inner.complete(request)
+            seconds = self._clock() - started
+            cost = self._price.of(response.usage, response.model)
+            spent = cost or 0.0
         except Exception as error:
             self._stats.record_usage(
-                self.provider, self.model, seconds=self._clock() - started, error=error
+                self.provider,
+                self.model,
+                seconds=self._clock() - started,
+                error=error,
+                requests=getattr(error, "attempts", 1),
             )
             raise
-        seconds = self._clock() - started
-        # Gateways answer with names of their own; the name that was asked for may have a price.
-        price = cost_usd(response.usage, response.model, self._price_provider)
-        if price is None:
-            price = cost_usd(response.usage, self.model, self._price_provider)
+        finally:
+            if self._budget is not None:
+                self._budget.settle(reserved, spent)
         self._stats.record_usage(
             self.provider,
             self.model,
             response.usage,
-            cost_usd=price,
+            cost_usd=cost,
             seconds=seconds,
+            requests=response.attempts,
         )
-        logger.debug(
-            "%s %s answered %s in %.0f ms: %s, %s tokens in, %s out (request %s)",
-            self.provider,
-            self.model,
-            request.custom_id,
-            seconds * 1000,
-            response.finish_reason.value,
-            response.usage.input_tokens,
-            response.usage.output_tokens,
-            response.request_id,
-        )
+        self._log_response(request, response, seconds)
         return replace(response, latency_ms=seconds * 1000)
+
+    def _reserve(self, request: LLMRequest) -> float:
+        if self._budget is None:
+            return 0.0
+        cost = self._price.of(request.expected_usage) or 0.0
+        self._budget.reserve(cost)
+        return cost
+
+    def _log_request(self, request: LLMRequest) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            prompt = "\n".join(f"[{m.role}] {m.content}" for m in request.messages)
+            logger.debug(
+                "Asking %s %s for %s (%s):\n%s",
+                self.provider,
+                self.model,
+                request.description,
+                request.custom_id,
+                redact_secrets(prompt, self._secrets),
+            )
+
+    def _log_response(self, request: LLMRequest, response: LLMResponse, seconds: float) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "%s %s answered for %s (%s) in %.0f ms: %s, %d tokens in, %d out, request %s:\n%s",
+                self.provider,
+                response.model,
+                request.description,
+                request.custom_id,
+                seconds * 1000,
+                response.finish_reason.value,
+                response.usage.input_tokens,
+                response.usage.output_tokens,
+                response.request_id,
+                redact_secrets(response.text, self._secrets),
+            )

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.node import NodeEvidence
+from dbt_osmosis_llm.llm.answers import ask
 from dbt_osmosis_llm.llm.client import LLMClient
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMError,
     LLMResponseError,
     LLMTimeoutError,
+    LLMTruncatedError,
 )
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMResponse
 from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts, build_request, read_texts
@@ -75,6 +80,14 @@ class NodeOutcome:
     """Texts asked for."""
     error: LLMError | None = None
 
+    @property
+    def failed(self) -> int:
+        """Return how many texts an error left without an answer."""
+        if self.error is None:
+            return 0
+        answered = self.description_written + self.description_unknown
+        return self.asked - answered - len(self.generated) - len(self.unknown)
+
 
 @dataclass
 class RunReport:
@@ -112,11 +125,17 @@ class Engine:
     """Writes the missing texts of a project with one client."""
 
     def __init__(
-        self, client: LLMClient, prompts: Prompts, *, max_sql_chars: int | None = None
+        self,
+        client: LLMClient,
+        prompts: Prompts,
+        *,
+        max_sql_chars: int | None = None,
+        redact_pii: bool = False,
     ) -> None:
         self._client = client
         self._prompts = prompts
         self._max_sql_chars = max_sql_chars
+        self._redact_pii = redact_pii
 
     def run(self, project: Project) -> RunReport:
         """Ask for what each node lacks and take the texts into the project."""
@@ -158,44 +177,82 @@ class Engine:
             return outcome if outcome.inherited or outcome.waiting else None
         if report.stopped_by is not None:
             report.not_asked += 1
-            report.texts_not_asked += len(missing.columns) + missing.description
+            report.texts_not_asked += len(missing)
             return outcome if outcome.inherited else None
-        outcome.asked = len(missing.columns) + missing.description
+        outcome.asked = len(missing)
+        texts = NodeTexts()
         try:
-            texts = self._ask(project.evidence(node_id), missing)
+            self._ask(project.evidence(node_id), missing, texts)
         except LLMError as error:
             outcome.error = error
-            return outcome
         except Exception as error:  # noqa: BLE001  # one node never takes paid answers with it
             logger.debug("%s", node_id, exc_info=True)
             outcome.error = LLMError(f"unexpected {type(error).__name__}: {error}")
-            return outcome
-        self._answered, self._silent_in_a_row = True, 0
+        # What came before an error is paid for, and kept.
         project.apply(node_id, texts)
         outcome.description_written = texts.description is not None
-        outcome.description_unknown = missing.description and texts.description is None
+        outcome.description_unknown = texts.description_answered and texts.description is None
         outcome.generated = tuple(texts.columns)
         outcome.unknown = tuple(texts.unknown)
-        outcome.unanswered = tuple(texts.unanswered)
+        if outcome.error is None:
+            self._answered, self._silent_in_a_row = True, 0
+            outcome.unanswered = tuple(texts.unanswered)
         return outcome
 
-    def _ask(self, node: NodeEvidence, missing: Missing) -> NodeTexts:
-        request = build_request(node, missing, self._prompts, max_sql_chars=self._max_sql_chars)
-        logger.info("Asking %s for %s", self._client.model, request.description)
-        texts = read_texts(parse_answer(self._client.complete(request)), missing)
-        if texts.answers_nothing:
-            raise LLMResponseError("the answer is JSON with none of the keys asked for")
+    def _ask(self, node: NodeEvidence, missing: Missing, texts: NodeTexts) -> None:
+        """Collect the texts of a node: what an answer leaves out is asked for once more, alone."""
+        rest = self._ask_in_parts(node, missing, texts)
+        if rest:
+            with suppress(LLMResponseError):  # the first answer is as good as it was
+                self._ask_in_parts(node, rest, texts)
         if texts.invented:
             logger.warning(
                 "%s: the answer names columns that do not exist; ignored: %s",
                 node.unique_id,
-                ", ".join(sorted(texts.invented)),
+                ", ".join(sorted(set(texts.invented))),
             )
         if texts.unanswered:
             logger.warning(
                 "%s: the answer leaves out: %s", node.unique_id, ", ".join(texts.unanswered)
             )
-        return texts
+
+    def _ask_in_parts(
+        self, node: NodeEvidence, missing: Missing, texts: NodeTexts, *, is_half: bool = False
+    ) -> Missing:
+        """Ask once, and for what a cut answer lacks in two halves.
+
+        Returns:
+            What whole answers left out.
+
+        Raises:
+            LLMTruncatedError: A single text or a half was cut before anything in it was whole:
+                still smaller requests would meet the same bound.
+        """
+        request = build_request(
+            node,
+            missing,
+            self._prompts,
+            max_sql_chars=self._max_sql_chars,
+            redact_pii=self._redact_pii,
+        )
+        logger.info("Asking %s for %s", self._client.model, request.description)
+        try:
+            found, response = ask(self._client, request, partial(_read, missing=missing))
+            is_cut = response.finish_reason is FinishReason.LENGTH
+        except LLMTruncatedError:
+            if is_half or len(missing) == 1:
+                raise
+            found, is_cut = NodeTexts(unanswered=list(missing.columns)), True
+        texts.take(found)
+        rest = missing.without(found)
+        if not is_cut or not rest:
+            return rest
+        halves = rest.halves()
+        left_out = [self._ask_in_parts(node, half, texts, is_half=True) for half in halves]
+        return Missing(
+            any(part.description for part in left_out),
+            tuple(name for part in left_out for name in part.columns),
+        )
 
     def _stop_if_hopeless(self, report: RunReport, error: LLMError) -> None:
         silent = isinstance(error, LLMTimeoutError) or (
@@ -203,10 +260,18 @@ class Engine:
             and (error.unreachable or (error.status_code or 0) >= 500)
         )
         self._silent_in_a_row = self._silent_in_a_row + 1 if silent else 0
+        self._answered |= not silent
         # A server that has never answered is down, not flaky: do not wait for it at each node.
         down = isinstance(error, LLMAPIError) and error.unreachable and not self._answered
         if error.ends_run or down or self._silent_in_a_row >= _MAX_SILENT_IN_A_ROW:
             report.stopped_by = error
+
+
+def _read(response: LLMResponse, missing: Missing) -> NodeTexts:
+    texts = read_texts(parse_answer(response), missing)
+    if not texts.answers_something:
+        raise LLMResponseError("the answer is JSON with none of the keys asked for")
+    return texts
 
 
 def _without_waiting(

@@ -31,14 +31,32 @@ class Missing:
     columns: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return self.description or bool(self.columns)
+        return bool(len(self))
+
+    def __len__(self) -> int:
+        return len(self.columns) + self.description
+
+    def halves(self) -> tuple[Missing, ...]:
+        """Return the same texts in two requests, or in one when there is only one text."""
+        if len(self) < 2:
+            return (self,)
+        middle = (len(self) + 1) // 2 - self.description
+        return Missing(self.description, self.columns[:middle]), Missing(
+            columns=self.columns[middle:]
+        )
+
+    def without(self, texts: NodeTexts) -> Missing:
+        """Return what an answer did not speak of."""
+        return Missing(self.description and not texts.description_answered, tuple(texts.unanswered))
 
 
 @dataclass
 class NodeTexts:
-    """What one answer gave."""
+    """What the answers for a node gave."""
 
     description: str | None = None
+    description_answered: bool = False
+    """The answer spoke of the table, be it by null."""
     columns: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     """Columns answered null: their meaning cannot be known from the evidence."""
@@ -46,8 +64,22 @@ class NodeTexts:
     """Columns the answer left out."""
     invented: list[str] = field(default_factory=list)
     """Names in the answer that are no columns of the node."""
-    answers_nothing: bool = False
-    """The answer holds none of the keys asked for."""
+
+    @property
+    def answers_something(self) -> bool:
+        """Tell whether the answer holds any of the keys asked for."""
+        return self.description_answered or bool(self.columns or self.unknown)
+
+    def take(self, more: NodeTexts) -> None:
+        """Add the texts of one more answer."""
+        self.description = self.description or more.description
+        self.description_answered |= more.description_answered
+        self.columns.update(more.columns)
+        self.unknown.extend(more.unknown)
+        self.invented.extend(more.invented)
+        answered = {*self.columns, *self.unknown}
+        left = dict.fromkeys([*self.unanswered, *more.unanswered])
+        self.unanswered = [name for name in left if name not in answered]
 
 
 def answer_keys(columns: tuple[str, ...]) -> dict[str, str]:
@@ -69,11 +101,14 @@ def build_request(
     prompts: Prompts,
     *,
     max_sql_chars: int | None = None,
+    redact_pii: bool = False,
 ) -> LLMRequest:
     """Return the one request for all that a node lacks."""
     kind = _prompt_kind(missing)
     keys = answer_keys(missing.columns)
-    values = node.prompt_values(missing.columns, max_sql_chars=max_sql_chars)
+    values = node.prompt_values(
+        missing.columns, max_sql_chars=max_sql_chars, redact_pii=redact_pii
+    )
     messages = prompts.render(kind, values, answer_format=_answer_format(kind, missing, keys))
     evidence = node.to_dict(missing.columns)
     for column in evidence["columns"]:
@@ -135,6 +170,7 @@ def read_texts(answer: Mapping[str, Any], missing: Missing) -> NodeTexts:
     texts = NodeTexts()
     if missing.description:
         texts.description = clean_text(answer.get("description"))
+        texts.description_answered = "description" in answer
     given = _given_columns(answer.get("columns"))
     if _prompt_kind(missing) == "column" and "description" in answer:
         given = {missing.columns[0]: answer["description"]}
@@ -154,7 +190,6 @@ def read_texts(answer: Mapping[str, Any], missing: Missing) -> NodeTexts:
         else:
             texts.columns[name] = text
     texts.unanswered.extend(name for name in missing.columns if name not in answered)
-    texts.answers_nothing = not answered and not (missing.description and "description" in answer)
     return texts
 
 

@@ -1,14 +1,11 @@
 """Claude through the anthropic SDK and its Messages API.
 
-``encode_request``, ``decode_response`` and ``classify_error`` are pure; only ``complete`` does I/O.
+``encode_request``, ``decode_response`` and ``classify_error`` are pure; only ``_send`` does I/O.
 """
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from dbt_osmosis_llm.llm.exceptions import (
@@ -17,12 +14,9 @@ from dbt_osmosis_llm.llm.exceptions import (
     LLMResponseError,
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
-from dbt_osmosis_llm.llm.providers.errors import (
-    not_json_error,
-    status_error,
-    timeout_error,
-    unreachable_error,
-)
+from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
+from dbt_osmosis_llm.llm.providers.errors import read_retry_after, status_error
+from dbt_osmosis_llm.llm.providers.sdk import SdkClient, WireAnswer
 from dbt_osmosis_llm.llm.usage import Usage
 
 if TYPE_CHECKING:
@@ -34,9 +28,6 @@ _ANSWER_TOKENS = 4096
 
 _MAX_UNIONS = 16
 """The API answers 400 to a schema with more types like ``["string", "null"]``."""
-
-_MAX_RETRY_WAIT_S = 120.0
-"""The SDK would sleep for any Retry-After, a spend limit's days included."""
 
 _FINISH_REASONS = {
     "end_turn": FinishReason.STOP,
@@ -54,8 +45,11 @@ _QUOTA_CODES = {
 }
 
 
-def encode_request(request: LLMRequest, config: LLMConfig, spec: ProviderSpec) -> dict[str, Any]:
-    """Return the body of ``POST /v1/messages``."""
+def encode_request(
+    request: LLMRequest, config: LLMConfig, spec: ProviderSpec, dialect: Dialect | None = None
+) -> dict[str, Any]:
+    """Return the body of ``POST /v1/messages`` for what the endpoint accepts."""
+    dialect = dialect or spec.dialect
     bound = config.max_output_tokens
     if bound is None:
         bound = (request.max_output_tokens or _ANSWER_TOKENS) + spec.reasoning_headroom_tokens
@@ -74,10 +68,10 @@ def encode_request(request: LLMRequest, config: LLMConfig, spec: ProviderSpec) -
         system[-1]["cache_control"] = {"type": "ephemeral"}
         body["system"] = system
     temperature = config.temperature if request.temperature is None else request.temperature
-    if temperature is not None:
+    if temperature is not None and dialect.temperature:
         body["temperature"] = temperature
     output: dict[str, Any] = {}
-    if request.schema is not None:
+    if request.schema is not None and dialect.schema >= SchemaSupport.SCHEMA:
         output["format"] = {"type": "json_schema", "schema": _accepted_schema(request.schema)}
     # The user's effort stands in the same object as our format.
     options = dict(config.provider_kwargs)
@@ -157,14 +151,14 @@ def _usage(raw: Any) -> Usage:
 
     details = raw if isinstance(raw, Mapping) else {}
     cached = count(raw, "cache_read_input_tokens")
+    written = count(raw, "cache_creation_input_tokens")
     # input_tokens counts only what the cache neither gave nor took.
     return Usage(
-        input_tokens=count(raw, "input_tokens")
-        + count(raw, "cache_creation_input_tokens")
-        + cached,
+        input_tokens=count(raw, "input_tokens") + written + cached,
         cached_tokens=cached,
         output_tokens=count(raw, "output_tokens"),
         reasoning_tokens=count(details.get("output_tokens_details"), "thinking_tokens"),
+        cache_write_tokens=written,
     )
 
 
@@ -177,6 +171,7 @@ def classify_error(
     key_env: str | None = None,
     request_id: str | None = None,
     api_key: str | None = None,
+    retry_after_s: float | None = None,
 ) -> LLMAPIError:
     """Return our error for an error status; the status decides, codes only refine it."""
     error = body.get("error", body) if isinstance(body, Mapping) else body
@@ -190,19 +185,23 @@ def classify_error(
         status_code,
         provider=provider,
         model=model,
-        said=message,
+        said=message or body,
         code=code,
         key_env=key_env,
         request_id=request_id,
         api_key=api_key,
+        retry_after_s=retry_after_s,
         out_of_quota=empty or code in _QUOTA_CODES,
     )
 
 
-class AnthropicClient:
+class AnthropicClient(SdkClient):
     """Claude, through the anthropic SDK."""
 
+    request_id_header = "request-id"
+
     def __init__(self, config: LLMConfig, spec: ProviderSpec) -> None:
+        super().__init__(config, spec)
         try:
             import anthropic
         except ImportError:
@@ -214,24 +213,17 @@ class AnthropicClient:
             # Without one the SDK would look for profiles on this machine.
             raise LLMConfigError(f"Provider {spec.name!r} needs a key: set {spec.key_env}.")
         self._anthropic = anthropic
-        self._config = config
-        self._spec = spec
-        self.provider = spec.name
-        self.model = config.model
-        self._base_url = _api_root(config.base_url or spec.base_url)
         self._sdk = anthropic.Anthropic(
             api_key=config.api_key,
-            base_url=self._base_url,
+            base_url=_api_root(config.base_url or spec.base_url),
             timeout=config.timeout_s,
-            max_retries=config.max_retries,
-            http_client=anthropic.DefaultHttpxClient(
-                event_hooks={"response": [_forbid_long_waits]}
-            ),
+            max_retries=0,
         )
 
-    def complete(self, request: LLMRequest) -> LLMResponse:
-        """Ask the API once; the SDK repeats what failed in passing."""
-        body = encode_request(request, self._config, self._spec)
+    def _encode(self, request: LLMRequest, dialect: Dialect) -> dict[str, Any]:
+        return encode_request(request, self._config, self._spec, dialect)
+
+    def _send(self, body: Mapping[str, Any]) -> WireAnswer:
         try:
             raw = self._sdk.messages.with_raw_response.create(**_sdk_arguments(body))
         except self._anthropic.APIStatusError as error:
@@ -243,26 +235,17 @@ class AnthropicClient:
                 key_env=self._spec.key_env,
                 request_id=error.request_id,
                 api_key=self._config.api_key,
+                retry_after_s=read_retry_after(error.response.headers),
             ) from None
         except self._anthropic.APITimeoutError:
-            raise timeout_error(self.provider, self._config.timeout_s) from None
+            raise self._timeout_error() from None
         except self._anthropic.APIConnectionError as error:
-            raise unreachable_error(
-                self.provider,
-                error,
-                base_url=self._base_url,
-                base_url_env=self._spec.base_url_env,
-                api_key=self._config.api_key,
-            ) from None
-        try:
-            answer = json.loads(raw.http_response.content)
-        except (ValueError, RecursionError):
-            raise not_json_error() from None
+            raise self._unreachable_error(error) from None
+        return WireAnswer(raw.http_response.content, raw.headers)
+
+    def _decode(self, answer: Mapping[str, Any], request_id: str | None) -> LLMResponse:
         return decode_response(
-            answer if isinstance(answer, Mapping) else {},
-            provider=self.provider,
-            model=self.model,
-            request_id=raw.headers.get("request-id"),
+            answer, provider=self.provider, model=self.model, request_id=request_id
         )
 
 
@@ -277,24 +260,6 @@ def _sdk_arguments(body: Mapping[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {key: body[key] for key in body if key in named}
     extra = {key: body[key] for key in body if key not in named}
     return {**arguments, "extra_body": extra} if extra else arguments
-
-
-def _forbid_long_waits(response: Any) -> None:
-    """Tell the SDK not to repeat what may be repeated only after a run's patience is over."""
-    if _retry_after_s(response.headers) > _MAX_RETRY_WAIT_S:
-        response.headers["x-should-retry"] = "false"
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float:
-    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after", "")
-    try:
-        return float(milliseconds) / 1000 if milliseconds else float(value)
-    except ValueError:
-        pass
-    try:
-        return parsedate_to_datetime(value).timestamp() - time.time()
-    except (TypeError, ValueError):
-        return 0.0
 
 
 def create_client(config: LLMConfig, spec: ProviderSpec) -> AnthropicClient:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
 from dbt_osmosis_llm.config import without_credentials
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
@@ -9,9 +15,13 @@ from dbt_osmosis_llm.llm.exceptions import (
     LLMResponseError,
     LLMTimeoutError,
 )
+from dbt_osmosis_llm.llm.redaction import redact_secrets
 
 _MAX_SAID = 300
 """Characters of a server's own words in a message."""
+
+MAX_RETRY_AFTER_S = 120.0
+"""A server that asks for a longer wait has a quota that a run cannot outwait."""
 
 
 def status_error(
@@ -21,6 +31,7 @@ def status_error(
     model: str,
     said: object = None,
     code: object = None,
+    param: object = None,
     key_env: str | None = None,
     request_id: str | None = None,
     api_key: str | None = None,
@@ -37,6 +48,7 @@ def status_error(
         model: Name of the model, for the message.
         said: What the server says of it.
         code: The provider's own error code.
+        param: The request's parameter that the provider rejects.
         key_env: Variable that holds the key, for the remedy.
         request_id: The provider's id of the request.
         api_key: Taken out of what the server said.
@@ -45,9 +57,7 @@ def status_error(
         out_of_quota: The account has no money or requests left: waiting does not help.
         ends_run: No other request can succeed either, for a reason of its own.
     """
-    text = " ".join(str(said or "").split())
-    if api_key:
-        text = text.replace(api_key, "***")
+    text = redact_secrets(_one_line(said), [api_key or ""])
     reason = f": {text[:_MAX_SAID]}" if text else ""
     kind: type[LLMAPIError] = LLMRateLimitError if status_code == 429 else LLMAPIError
     hopeless = True
@@ -61,6 +71,11 @@ def status_error(
         message = f"{provider} does not know model {model!r} or the address (404){reason}; {remedy}"
     elif status_code == 402 or out_of_quota:
         message = f"{provider}: the account's quota is used up ({status_code}){reason}"
+    elif (retry_after_s or 0) > MAX_RETRY_AFTER_S:
+        message = (
+            f"{provider} answered {status_code}{reason}; it asks to wait {retry_after_s:.0f} s, "
+            "run again after that"
+        )
     else:
         hopeless = ends_run
         message = f"{provider} answered {status_code}{reason}"
@@ -68,10 +83,35 @@ def status_error(
         message,
         status_code=status_code,
         code=None if code is None else str(code),
+        param=None if param is None else str(param),
         request_id=request_id,
         retry_after_s=retry_after_s,
         ends_run=hopeless,
     )
+
+
+def _one_line(said: object) -> str:
+    if said and isinstance(said, (Mapping, list)):  # FastAPI servers answer with lists of objects
+        said = json.dumps(said, ensure_ascii=False, default=str)
+    return " ".join(str(said or "").split())
+
+
+def read_retry_after(headers: Mapping[str, Any]) -> float | None:
+    """Return the seconds that the headers ask to wait, from milliseconds, seconds or a date."""
+    for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        value = str(headers.get(name) or "").strip()
+        if not value:
+            continue
+        try:
+            seconds = float(value) / divisor
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(value).timestamp() - time.time()
+            except (TypeError, ValueError, OverflowError):
+                continue
+        if seconds < float("inf"):  # neither infinite nor nan
+            return max(0.0, seconds)
+    return None
 
 
 def timeout_error(provider: str, timeout_s: float) -> LLMTimeoutError:
@@ -94,12 +134,10 @@ def unreachable_error(
     while error.__cause__ is not None:
         error = error.__cause__
     cause = " ".join(str(error).split()) or type(error).__name__
-    if api_key:
-        cause = cause.replace(api_key, "***")
     where = without_credentials(base_url) if base_url else "its API"
     return LLMAPIError(
-        f"cannot reach {provider} at {where} ({cause}); is it running, and is "
-        f"{base_url_env or 'the address'} right?",
+        f"cannot reach {provider} at {where} ({redact_secrets(cause, [api_key or ''])}); "
+        f"is it running, and is {base_url_env or 'the address'} right?",
         unreachable=True,
     )
 

@@ -1,13 +1,12 @@
 """Google Gemini through its own SDK, google-genai.
 
-``encode_request``, ``decode_response`` and ``classify_error`` are pure; only ``complete`` does I/O.
+``encode_request``, ``decode_response`` and ``classify_error`` are pure; only ``_send`` does I/O.
 The SDK carries our body and hands back the server's as they are: its own models rename keys of a
 schema, and differ between the versions for Python 3.10 (2.x) and later ones (3.x).
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,9 @@ from dbt_osmosis_llm.llm.exceptions import (
     LLMResponseError,
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
-from dbt_osmosis_llm.llm.providers.errors import (
-    not_json_error,
-    status_error,
-    timeout_error,
-    unreachable_error,
-)
+from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
+from dbt_osmosis_llm.llm.providers.errors import read_retry_after, status_error
+from dbt_osmosis_llm.llm.providers.sdk import SdkClient, WireAnswer
 from dbt_osmosis_llm.llm.usage import Usage
 
 if TYPE_CHECKING:
@@ -48,20 +44,24 @@ _FINISH_REASONS = {
 _VERSION_SUFFIX = re.compile(r"(?<![:/])(/(v1|v1beta|openai)?)+$")
 
 
-def encode_request(request: LLMRequest, config: LLMConfig, spec: ProviderSpec) -> dict[str, Any]:
-    """Return the body of ``POST /models/{model}:generateContent``."""
+def encode_request(
+    request: LLMRequest, config: LLMConfig, spec: ProviderSpec, dialect: Dialect | None = None
+) -> dict[str, Any]:
+    """Return the body of ``POST /models/{model}:generateContent`` for what is accepted."""
+    dialect = dialect or spec.dialect
     generation: dict[str, Any] = {}
     bound = config.max_output_tokens
     if bound is None and request.max_output_tokens is not None:
         bound = request.max_output_tokens + spec.reasoning_headroom_tokens
-    if bound is not None:
-        generation["maxOutputTokens"] = bound
+    if bound is not None and dialect.output_bound is not None:
+        generation[dialect.output_bound] = bound
     temperature = config.temperature if request.temperature is None else request.temperature
-    if temperature is not None:
+    if temperature is not None and dialect.temperature:
         generation["temperature"] = temperature
-    if request.schema is not None:
+    if request.schema is not None and dialect.schema is not SchemaSupport.NONE:
         generation["responseMimeType"] = "application/json"
-        generation["responseJsonSchema"] = dict(request.schema)
+        if dialect.schema >= SchemaSupport.SCHEMA:
+            generation["responseJsonSchema"] = dict(request.schema)
     body: dict[str, Any] = {
         "contents": [
             {
@@ -152,6 +152,7 @@ def classify_error(
     model: str,
     key_env: str | None = None,
     api_key: str | None = None,
+    retry_after_s: float | None = None,
 ) -> LLMAPIError:
     """Return our error for an error status; the status decides, details only refine it.
 
@@ -173,7 +174,7 @@ def classify_error(
         code=code,
         key_env=key_env,
         api_key=api_key,
-        retry_after_s=_retry_delay_s(details),
+        retry_after_s=_retry_delay_s(details) or retry_after_s,
         wrong_key=status_code == 400 and "API_KEY_INVALID" in reasons,
         out_of_quota=status_code == 429 and _is_daily(details),
         # The account's country or billing: the same for every request.
@@ -209,10 +210,11 @@ def api_root(url: str) -> str:
     return _VERSION_SUFFIX.sub("", url)
 
 
-class GeminiClient:
+class GeminiClient(SdkClient):
     """Gemini, through the google-genai SDK."""
 
     def __init__(self, config: LLMConfig, spec: ProviderSpec) -> None:
+        super().__init__(config, spec)
         try:
             from google.genai import Client, errors, types
         except ImportError:
@@ -222,10 +224,6 @@ class GeminiClient:
             ) from None
         self._errors = errors
         self._types = types
-        self._config = config
-        self._spec = spec
-        self.provider = spec.name
-        self.model = config.model
         url = config.base_url or spec.base_url
         # Whatever is left out here, the SDK looks for in environment variables of its own. The
         # client must be kept: when it is collected, its connections close.
@@ -235,18 +233,18 @@ class GeminiClient:
             http_options=types.HttpOptions(
                 base_url=api_root(url) if url else None,
                 timeout=max(1, round(config.timeout_s * 1000)),
-                retry_options=types.HttpRetryOptions(
-                    attempts=config.max_retries + 1, initial_delay=0.5, max_delay=8, jitter=0.25
-                ),
+                retry_options=types.HttpRetryOptions(attempts=1),
             ),
         )
 
-    def complete(self, request: LLMRequest) -> LLMResponse:
-        """Ask Gemini once; the SDK repeats what failed in passing."""
-        body = encode_request(request, self._config, self._spec)
+    def _encode(self, request: LLMRequest, dialect: Dialect) -> dict[str, Any]:
+        return encode_request(request, self._config, self._spec, dialect)
+
+    def _send(self, body: Mapping[str, Any]) -> WireAnswer:
         try:
             raw = self._sdk.models.generate_content(model=self.model, **self._arguments(body))
         except self._errors.APIError as error:
+            headers = getattr(error.response, "headers", None) or {}
             raise classify_error(
                 error.code,
                 error.details,
@@ -254,17 +252,18 @@ class GeminiClient:
                 model=self.model,
                 key_env=self._spec.key_env,
                 api_key=self._config.api_key,
+                retry_after_s=read_retry_after(headers),
             ) from None
         except Exception as error:
             ours = self._transport_error(error)
             if ours is None:
                 raise
             raise ours from None
-        try:
-            answer = json.loads(raw.sdk_http_response.body or "")
-        except (ValueError, RecursionError):
-            raise not_json_error() from None
-        return decode_response(_mapping(answer), provider=self.provider, model=self.model)
+        answer = raw.sdk_http_response
+        return WireAnswer(answer.body or "", answer.headers or {})
+
+    def _decode(self, answer: Mapping[str, Any], request_id: str | None) -> LLMResponse:
+        return decode_response(answer, provider=self.provider, model=self.model)
 
     def _arguments(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return what makes the SDK send this body and keep the answer's text."""
@@ -290,14 +289,8 @@ class GeminiClient:
         if not {module.partition(".")[0] for module in classes.values()} & {"httpx", "httpx2"}:
             return None
         if "TimeoutException" in classes:
-            return timeout_error(self.provider, self._config.timeout_s)
-        return unreachable_error(
-            self.provider,
-            error,
-            base_url=self._config.base_url,
-            base_url_env=self._spec.base_url_env,
-            api_key=self._config.api_key,
-        )
+            return self._timeout_error()
+        return self._unreachable_error(error)
 
 
 def create_client(config: LLMConfig, spec: ProviderSpec) -> GeminiClient:

@@ -1,11 +1,10 @@
 """OpenAI chat completions through the openai SDK: OpenAI itself and every compatible endpoint.
 
-``encode_request``, ``decode_response`` and ``classify_error`` are pure; only ``complete`` does I/O.
+``encode_request``, ``decode_response`` and ``classify_error`` are pure; only ``_send`` does I/O.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +14,9 @@ from dbt_osmosis_llm.llm.exceptions import (
     LLMResponseError,
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
-from dbt_osmosis_llm.llm.providers.errors import (
-    not_json_error,
-    status_error,
-    timeout_error,
-    unreachable_error,
-)
+from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
+from dbt_osmosis_llm.llm.providers.errors import read_retry_after, status_error
+from dbt_osmosis_llm.llm.providers.sdk import SdkClient, WireAnswer
 from dbt_osmosis_llm.llm.usage import Usage
 
 if TYPE_CHECKING:
@@ -35,8 +31,11 @@ _FINISH_REASONS = {
 _QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached"}
 
 
-def encode_request(request: LLMRequest, config: LLMConfig, spec: ProviderSpec) -> dict[str, Any]:
-    """Return the body of ``POST /chat/completions``."""
+def encode_request(
+    request: LLMRequest, config: LLMConfig, spec: ProviderSpec, dialect: Dialect | None = None
+) -> dict[str, Any]:
+    """Return the body of ``POST /chat/completions`` for what the endpoint accepts."""
+    dialect = dialect or spec.dialect
     body: dict[str, Any] = {
         "model": config.model,
         "messages": [{"role": m.role, "content": m.content} for m in request.messages],
@@ -44,21 +43,23 @@ def encode_request(request: LLMRequest, config: LLMConfig, spec: ProviderSpec) -
     bound = config.max_output_tokens
     if bound is None and request.max_output_tokens is not None:
         bound = request.max_output_tokens + spec.reasoning_headroom_tokens
-    if bound is not None:
-        body[spec.output_bound_parameter] = bound
+    if bound is not None and dialect.output_bound is not None:
+        body[dialect.output_bound] = bound
     temperature = config.temperature if request.temperature is None else request.temperature
-    if temperature is not None:
+    if temperature is not None and dialect.temperature:
         body["temperature"] = temperature
-    if request.schema is not None:
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {
-                "name": request.schema_name,
-                "schema": dict(request.schema),
-                "strict": True,
-            },
-        }
+    if request.schema is not None and dialect.schema is not SchemaSupport.NONE:
+        body["response_format"] = _response_format(request, dialect.schema)
     return {**body, **config.provider_kwargs}
+
+
+def _response_format(request: LLMRequest, support: SchemaSupport) -> dict[str, Any]:
+    if support is SchemaSupport.JSON:
+        return {"type": "json_object"}
+    schema: dict[str, Any] = {"name": request.schema_name, "schema": dict(request.schema or {})}
+    if support is SchemaSupport.STRICT:
+        schema["strict"] = True
+    return {"type": "json_schema", "json_schema": schema}
 
 
 def decode_response(
@@ -103,6 +104,7 @@ def _usage(raw: Any) -> Usage:
         cached_tokens=count(details.get("prompt_tokens_details"), "cached_tokens"),
         output_tokens=count(raw, "completion_tokens"),
         reasoning_tokens=count(details.get("completion_tokens_details"), "reasoning_tokens"),
+        cache_write_tokens=count(details.get("prompt_tokens_details"), "cache_write_tokens"),
     )
 
 
@@ -115,6 +117,7 @@ def classify_error(
     key_env: str | None = None,
     request_id: str | None = None,
     api_key: str | None = None,
+    retry_after_s: float | None = None,
 ) -> LLMAPIError:
     """Return our error for an error status; the status decides, codes only refine it."""
     error = body.get("error", body) if isinstance(body, Mapping) else body
@@ -123,19 +126,22 @@ def classify_error(
         status_code,
         provider=provider,
         model=model,
-        said=fields.get("message"),
+        said=fields.get("message") or fields.get("detail") or body,
         code=fields.get("code"),
+        param=fields.get("param"),
         key_env=key_env,
         request_id=request_id,
         api_key=api_key,
+        retry_after_s=retry_after_s,
         out_of_quota=fields.get("code") in _QUOTA_CODES,
     )
 
 
-class OpenAICompatibleClient:
+class OpenAICompatibleClient(SdkClient):
     """A provider that speaks chat completions, through the openai SDK."""
 
     def __init__(self, config: LLMConfig, spec: ProviderSpec) -> None:
+        super().__init__(config, spec)
         try:
             import openai
         except ImportError:
@@ -143,21 +149,21 @@ class OpenAICompatibleClient:
                 f"Provider {spec.name!r} needs the openai SDK: pip install 'openai>=2,<4'."
             ) from None
         self._openai = openai
-        self._config = config
-        self._spec = spec
-        self.provider = spec.name
-        self.model = config.model
+        self._sdk = self._make_sdk(openai)
+
+    def _make_sdk(self, openai: Any) -> Any:
         # The SDK refuses an empty key; local servers want none and ignore what they get.
-        self._sdk = openai.OpenAI(
-            api_key=config.api_key or spec.name,
-            base_url=config.base_url,
-            timeout=config.timeout_s,
-            max_retries=config.max_retries,
+        return openai.OpenAI(
+            api_key=self._config.api_key or self.provider,
+            base_url=self._config.base_url,
+            timeout=self._config.timeout_s,
+            max_retries=0,
         )
 
-    def complete(self, request: LLMRequest) -> LLMResponse:
-        """Ask the endpoint once; the SDK repeats what failed in passing."""
-        body = encode_request(request, self._config, self._spec)
+    def _encode(self, request: LLMRequest, dialect: Dialect) -> dict[str, Any]:
+        return encode_request(request, self._config, self._spec, dialect)
+
+    def _send(self, body: Mapping[str, Any]) -> WireAnswer:
         try:
             raw = self._sdk.chat.completions.with_raw_response.create(**_sdk_arguments(body))
         except self._openai.APIStatusError as error:
@@ -169,26 +175,17 @@ class OpenAICompatibleClient:
                 key_env=self._spec.key_env,
                 request_id=error.request_id,
                 api_key=self._config.api_key,
+                retry_after_s=read_retry_after(error.response.headers),
             ) from None
         except self._openai.APITimeoutError:
-            raise timeout_error(self.provider, self._config.timeout_s) from None
+            raise self._timeout_error() from None
         except self._openai.APIConnectionError as error:
-            raise unreachable_error(
-                self.provider,
-                error,
-                base_url=self._config.base_url,
-                base_url_env=self._spec.base_url_env,
-                api_key=self._config.api_key,
-            ) from None
-        try:
-            answer = json.loads(raw.http_response.content)
-        except (ValueError, RecursionError):
-            raise not_json_error() from None
+            raise self._unreachable_error(error) from None
+        return WireAnswer(raw.http_response.content, raw.headers)
+
+    def _decode(self, answer: Mapping[str, Any], request_id: str | None) -> LLMResponse:
         return decode_response(
-            answer if isinstance(answer, Mapping) else {},
-            provider=self.provider,
-            model=self.model,
-            request_id=raw.headers.get("x-request-id"),
+            answer, provider=self.provider, model=self.model, request_id=request_id
         )
 
 

@@ -1,0 +1,436 @@
+"""Drop-in for ``dbt_osmosis.core.llm``: the same functions and results, with every provider.
+
+dbt-osmosis passes a temperature with every call, and current models refuse any: one of its own
+defaults therefore counts as not set. ``OSMOSIS_LLM_TEMPERATURE`` and any other value are sent.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.config import Settings, SettingsError, load_settings
+from dbt_osmosis_llm.llm.answers import ask
+from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client
+from dbt_osmosis_llm.llm.exceptions import LLMConfigError, LLMResponseError
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message
+from dbt_osmosis_llm.llm.parsing import parse_answer
+from dbt_osmosis_llm.llm.prompts import PromptKind, load_prompts
+
+_HOST_TEMPERATURES = frozenset({0.3, 0.4, 0.5, 0.7})
+"""What dbt-osmosis 1.5 passes when nobody asked for a temperature."""
+
+_SPEC_TEMPERATURE = 0.3
+_TEXT_TEMPERATURE = 0.7
+_TEXT_TOKENS = 300
+"""Bound on an answer that is one text."""
+_NO_TEXT = {"", "null", "none", "n/a", "unknown"}
+_FRAME_END = re.compile(r"</(sql|context|upstream|columns)>", re.IGNORECASE)
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class ChatMessage:
+    """The assistant's message of a `ChatCompletion`."""
+
+    content: str | None
+    """None when there is no text: refused, withheld or empty."""
+    refusal: str | None = None
+    role: Literal["assistant"] = "assistant"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The one choice of a `ChatCompletion`."""
+
+    message: ChatMessage
+    finish_reason: str
+    """``stop``, ``length`` or ``content_filter``."""
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class CompletionUsage:
+    """Tokens of a `ChatCompletion`, under OpenAI's names."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True)
+class ChatCompletion:
+    """An answer in the shape of the openai SDK's, whoever gave it."""
+
+    id: str
+    model: str
+    choices: list[Choice]
+    usage: CompletionUsage
+    object: Literal["chat.completion"] = "chat.completion"
+
+
+class ChatClient:
+    """A model behind the one method of the openai SDK that dbt-osmosis calls.
+
+    ``client.chat.completions.create(model=…, messages=…)`` works for every provider.
+    """
+
+    def __init__(self, config: LLMConfig) -> None:
+        _client_for(config)  # a missing SDK shows now, not at the first question
+        self.chat = Chat(Completions(config))
+
+
+@dataclass(frozen=True)
+class Chat:
+    """The ``chat`` of a `ChatClient`."""
+
+    completions: Completions
+
+
+class Completions:
+    """The ``chat.completions`` of a `ChatClient`."""
+
+    def __init__(self, config: LLMConfig) -> None:
+        self._config = config
+
+    def create(
+        self,
+        *,
+        messages: Sequence[Mapping[str, Any]],
+        model: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        max_completion_tokens: int | None = None,
+        response_format: Mapping[str, Any] | None = None,
+    ) -> ChatCompletion:
+        """Return the model's answer.
+
+        Args:
+            messages: OpenAI's: ``role`` and ``content``, a text or a list of text parts.
+            model: Another model of the same provider.
+            temperature: Sent unless it is one of dbt-osmosis's own defaults.
+            max_tokens: Bound on the answer in tokens, reasoning not counted.
+            max_completion_tokens: The same under its newer name.
+            response_format: OpenAI's; ``text``, ``json_object`` or ``json_schema``.
+
+        Raises:
+            LLMError: No answer; the class says why.
+            ValueError: Messages or a format that only some providers know.
+        """
+        config = self._config if model is None else replace(self._config, model=model)
+        turns = tuple(_message(message) for message in messages)
+        schema, name = None, "answer"
+        kind = (response_format or {}).get("type", "text")
+        if response_format is not None and kind == "json_schema":
+            wanted = response_format["json_schema"]
+            schema, name = wanted["schema"], wanted.get("name", name)
+        elif kind == "json_object":
+            turns = (Message("system", "Answer with one JSON object and nothing else."), *turns)
+        elif kind != "text":
+            raise ValueError(f"response_format {kind!r} is not text, json_object or json_schema")
+        request = LLMRequest(
+            messages=turns,
+            schema=schema,
+            schema_name=name,
+            max_output_tokens=max_completion_tokens or max_tokens,
+            temperature=None if temperature in _HOST_TEMPERATURES else temperature,
+            custom_id="chat",
+            description="an answer",
+        )
+        return _completion(_client_for(config).complete(request))
+
+
+def _message(message: Mapping[str, Any]) -> Message:
+    role, content = message["role"], message["content"]
+    if role == "developer":
+        role = "system"
+    if role not in ("system", "user", "assistant"):
+        raise ValueError(f"a message's role is {role!r}; it must be system, user or assistant")
+    if not isinstance(content, str):
+        parts = list(content)
+        if not all(isinstance(part, Mapping) and part.get("type") == "text" for part in parts):
+            raise ValueError("a message's content must be a text or a list of text parts")
+        content = "".join(part["text"] for part in parts)
+    return Message(role, content)
+
+
+def _completion(response: LLMResponse) -> ChatCompletion:
+    finish = response.finish_reason
+    refusal = (response.text or "refused") if finish is FinishReason.REFUSAL else None
+    withheld = finish in (FinishReason.REFUSAL, FinishReason.FILTERED)
+    if withheld:
+        # dbt-osmosis calls an answer without content empty; the reason must not get lost.
+        reason = f"the model refused: {refusal}" if refusal else "a content filter withheld it"
+        logger.warning("%s %s gave no answer: %s", response.provider, response.model, reason)
+    word = {FinishReason.LENGTH: "length", FinishReason.FILTERED: "content_filter"}
+    message = ChatMessage(None if withheld else response.text or None, refusal)
+    usage = response.usage
+    return ChatCompletion(
+        id=response.request_id or "",
+        model=response.model,
+        choices=[Choice(message, word.get(finish, "stop"))],
+        usage=CompletionUsage(
+            usage.input_tokens, usage.output_tokens, usage.input_tokens + usage.output_tokens
+        ),
+    )
+
+
+_BUILT: list[tuple[LLMConfig, LLMClient]] = []
+_BUILT_LOCK = threading.Lock()
+
+
+def _client_for(config: LLMConfig) -> LLMClient:
+    """Return the one client of a configuration.
+
+    dbt-osmosis asks for a client at every call: statistics and budgets must outlast them.
+    """
+    if config.provider == "offline":
+        raise LLMConfigError(
+            "Provider 'offline' writes documentation from a project's SQL alone and cannot answer "
+            "other questions; choose a model with LLM_PROVIDER."
+        )
+    with _BUILT_LOCK:
+        for known, client in _BUILT:
+            if known == config:
+                return client
+        client = build_client(config)
+        _BUILT.append((config, client))
+        return client
+
+
+def get_llm_client() -> tuple[ChatClient, str]:
+    """Return a client for the provider that the environment names, and the model to ask.
+
+    Raises:
+        LLMConfigError: Unknown provider, a variable or an SDK is missing.
+    """
+    return chat_client(_settings())
+
+
+def chat_client(settings: Settings) -> tuple[ChatClient, str]:
+    """Return what `get_llm_client` does, for settings from wherever they come.
+
+    Raises:
+        LLMConfigError: Unknown provider, a variable or an SDK is missing.
+    """
+    config = LLMConfig.from_env(settings)
+    return ChatClient(config), config.model
+
+
+def generate_model_spec_as_json(
+    sql_content: str,
+    upstream_docs: list[str] | None = None,
+    existing_context: str | None = None,
+    temperature: float = _SPEC_TEMPERATURE,
+) -> dict[str, Any]:
+    """Return texts for a model and its columns, from its SQL.
+
+    Args:
+        sql_content: The model's SQL.
+        upstream_docs: Texts of what it reads.
+        existing_context: What else is known of it.
+        temperature: Sent when it is not the default.
+
+    Returns:
+        ``{"description": "…", "columns": [{"name": "…", "description": "…"}, …]}``; a model's
+        description that cannot be known is empty, such a column is left out.
+
+    Raises:
+        LLMError: No answer, or none that can be used.
+    """
+    return _ask(
+        _SPEC,
+        _read_spec,
+        None if temperature == _SPEC_TEMPERATURE else temperature,
+        sql=sql_content,
+        upstream_docs=upstream_docs,
+        existing_context=existing_context,
+        columns="every column of the final SELECT",
+    )
+
+
+def generate_column_doc(
+    column_name: str,
+    existing_context: str | None = None,
+    table_name: str | None = None,
+    upstream_docs: list[str] | None = None,
+    temperature: float = _TEXT_TEMPERATURE,
+) -> str:
+    """Return the text of one column.
+
+    Args:
+        column_name: Name of the column.
+        existing_context: What is known of it.
+        table_name: Name of its table.
+        upstream_docs: Texts of what its table reads.
+        temperature: Sent when it is not the default.
+
+    Raises:
+        LLMError: No answer, or none that can be used.
+    """
+    text = _ask(
+        _COLUMN,
+        _read_text,
+        None if temperature == _TEXT_TEMPERATURE else temperature,
+        table_name=table_name,
+        upstream_docs=upstream_docs,
+        existing_context=existing_context,
+        columns=f"- `{column_name}`",
+        column_name=column_name,
+    )
+    return _known(text, column_name)
+
+
+def generate_table_doc(
+    sql_content: str,
+    table_name: str,
+    upstream_docs: list[str] | None = None,
+    temperature: float = _TEXT_TEMPERATURE,
+) -> str:
+    """Return the text of a table, from its SQL.
+
+    Args:
+        sql_content: The table's SQL.
+        table_name: Name of the table.
+        upstream_docs: Texts of what it reads.
+        temperature: Sent when it is not the default.
+
+    Raises:
+        LLMError: No answer, or none that can be used.
+    """
+    text = _ask(
+        _TABLE,
+        _read_text,
+        None if temperature == _TEXT_TEMPERATURE else temperature,
+        sql=sql_content,
+        table_name=table_name,
+        upstream_docs=upstream_docs,
+    )
+    return _known(text, table_name)
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What is asked for and how the answer is written."""
+
+    kind: PromptKind
+    schema: Mapping[str, Any]
+    words: str
+    max_output_tokens: int | None = _TEXT_TOKENS
+
+
+_TEXT_OR_NULL = {"type": ["string", "null"]}
+_TEXT = _object({"description": _TEXT_OR_NULL})
+_TEXT_WORDS = 'Answer with one JSON object and nothing else: {"description": text or null}.'
+_TABLE = _Form("table", _TEXT, _TEXT_WORDS)
+_COLUMN = _Form("column", _TEXT, _TEXT_WORDS)
+# An array, because nobody has said which columns there are.
+_SPEC_COLUMN = _object({"name": {"type": "string"}, "description": _TEXT_OR_NULL})
+_SPEC = _Form(
+    "model",
+    _object({"description": _TEXT_OR_NULL, "columns": {"type": "array", "items": _SPEC_COLUMN}}),
+    'Answer with one JSON object and nothing else: {"description": text or null, "columns": '
+    '[{"name": "<column>", "description": text or null}, …]}, with every column of the final '
+    "SELECT once, under its exact name.",
+    None,
+)
+
+
+def _ask(
+    form: _Form,
+    read: Callable[[LLMResponse], Answer],
+    temperature: float | None,
+    *,
+    upstream_docs: list[str] | None = None,
+    sql: str | None = None,
+    **facts: str | None,
+) -> Answer:
+    settings = _settings()
+    prompts = load_prompts(settings.prompt_file, settings.prompt_overrides)
+    values = {
+        "table_name": facts.get("table_name") or "(not named)",
+        "resource_type": "model",
+        "sql": _cut((sql or "").strip(), settings.max_sql_chars) or "(none)",
+        "existing_context": facts.get("existing_context") or "(nothing)",
+        "upstream_docs": "\n".join(upstream_docs or ()) or "(none)",
+        "columns": facts.get("columns") or "(none)",
+        "column_name": facts.get("column_name") or "",
+    }
+    values = {name: _FRAME_END.sub(r"<\\/\1>", text) for name, text in values.items()}
+    what = " of ".join(filter(None, (facts.get("column_name"), facts.get("table_name"))))
+    request = LLMRequest(
+        messages=prompts.render(form.kind, values, answer_format=form.words),
+        schema=form.schema,
+        max_output_tokens=form.max_output_tokens,
+        temperature=temperature,
+        custom_id=what or "model",
+        description=f"texts of {what or 'a model'}",
+    )
+    answer, _ = ask(_client_for(LLMConfig.from_env(settings)), request, read)
+    return answer
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise LLMConfigError(str(error)) from None
+
+
+def _cut(sql: str, max_chars: int | None) -> str:
+    if max_chars is None or len(sql) <= max_chars:
+        return sql
+    kept = sql[:max_chars]
+    kept = kept[: kept.rfind("\n")] if "\n" in kept else kept
+    return f"{kept}\n-- ({len(sql) - len(kept)} more characters of SQL are not shown)"
+
+
+def _read_text(response: LLMResponse) -> str | None:
+    answer = parse_answer(response)
+    if "description" not in answer:
+        raise LLMResponseError("the answer is JSON without the key 'description'")
+    return _clean(answer["description"])
+
+
+def _known(text: str | None, what: str) -> str:
+    if text is None:
+        raise LLMResponseError(f"what {what} means cannot be known from what was given")
+    return text
+
+
+def _read_spec(response: LLMResponse) -> dict[str, Any]:
+    answer = parse_answer(response)
+    columns = answer.get("columns")
+    if isinstance(columns, Mapping):
+        columns = [{"name": name, "description": text} for name, text in columns.items()]
+    if not isinstance(columns, list):
+        raise LLMResponseError("the answer is JSON without the list 'columns'")
+    texts = [
+        {"name": str(column["name"]), "description": text}
+        for column in columns
+        if isinstance(column, Mapping)
+        and "name" in column
+        and (text := _clean(column.get("description"))) is not None
+    ]
+    return {"description": _clean(answer.get("description")) or "", "columns": texts}
+
+
+def _clean(value: Any) -> str | None:
+    """Return a text that dbt can render, or None when there is none."""
+    if not isinstance(value, str) or value.strip().lower().rstrip(".") in _NO_TEXT:
+        return None
+    return re.sub(r"\{(?=[{%#])", "{ ", value.strip())

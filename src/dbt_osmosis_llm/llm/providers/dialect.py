@@ -1,0 +1,92 @@
+"""What an endpoint accepts of a request, and what to leave out after it has rejected something."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Any
+
+from dbt_osmosis_llm.llm.exceptions import LLMAPIError
+
+_REJECTIONS = (400, 422)
+_UNKNOWN = re.compile(
+    r"unsupported|not supported|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed"
+    r"|extra[_ ]|invalid|instead",
+    re.IGNORECASE,
+)
+_SCHEMA = re.compile(
+    r"response_?format|json_?schema|responseJsonSchema|response_json_schema|output_config"
+    r"|output_format|structured[ _-]output|json mode|response_?mime_?type|guided|grammar",
+    re.IGNORECASE,
+)
+_BOUNDS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
+
+
+class SchemaSupport(IntEnum):
+    """How an endpoint can be told the JSON it should answer with, from least to most."""
+
+    NONE = 0
+    """The prompt alone says it."""
+    JSON = 1
+    """That it is JSON."""
+    SCHEMA = 2
+    """By a JSON schema."""
+    STRICT = 3
+    """By a JSON schema that the answer is sure to follow."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What an endpoint is known, or hoped, to accept."""
+
+    schema: SchemaSupport = SchemaSupport.STRICT
+    temperature: bool = True
+    output_bound: str | None = "max_completion_tokens"
+    """Name of the parameter that bounds the answer; None: it takes none."""
+    bound_renamed: bool = False
+
+    def without_rejected(self, error: LLMAPIError, body: Mapping[str, Any]) -> Dialect | None:
+        """Return the dialect without what an error names, or None when it names nothing of ours.
+
+        Args:
+            error: What the endpoint answered.
+            body: What was sent: only what stands in it can have been rejected.
+        """
+        if error.status_code not in _REJECTIONS:
+            return None
+        simpler = self._without(error, body)
+        return None if simpler == self else simpler
+
+    def _without(self, error: LLMAPIError, body: Mapping[str, Any]) -> Dialect:
+        said = f"{error} {error.param or ''}"
+        sent = _keys(body)
+        if "temperature" in sent and re.search(r"\btemperature\b", said):
+            return replace(self, temperature=False)
+        # The newer name contains the older one: what is sent decides which is meant.
+        if self.output_bound in sent and re.search(rf"\b{self.output_bound}\b", said):
+            return self._with_other_bound(said)
+        strict = self.schema is SchemaSupport.STRICT and "response_format" in sent
+        if strict and re.search(r"\bstrict\b", said, re.IGNORECASE):
+            return replace(self, schema=SchemaSupport.SCHEMA)
+        if sent & _SCHEMA_KEYS and _SCHEMA.search(said):
+            return replace(self, schema=self._less_schema())
+        return self
+
+    def _with_other_bound(self, said: str) -> Dialect:
+        if not self.bound_renamed and self.output_bound in _BOUNDS and _UNKNOWN.search(said):
+            return replace(self, output_bound=_BOUNDS[self.output_bound], bound_renamed=True)
+        return replace(self, output_bound=None)  # under any name, or too large for the model
+
+    def _less_schema(self) -> SchemaSupport:
+        return SchemaSupport.JSON if self.schema > SchemaSupport.JSON else SchemaSupport.NONE
+
+
+_SCHEMA_KEYS = frozenset({"response_format", "output_config", "responseMimeType"})
+
+
+def _keys(body: Mapping[str, Any]) -> set[str]:
+    """Return the names of a body's parameters, Gemini's nested ones included."""
+    nested = body.get("generationConfig")
+    return {*body, *(nested if isinstance(nested, Mapping) else ())}

@@ -1,0 +1,150 @@
+"""Repeats what failed in passing: exponential backoff with full jitter, or what the server asks.
+
+The SDKs' own retries are off: one place decides, waits and reports, the same way for every vendor.
+Whether an error passes is its own knowledge (`LLMError.is_transient`).
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import tenacity
+
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError
+
+if TYPE_CHECKING:
+    from dbt_osmosis_llm.llm.client import LLMClient
+    from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
+
+_MAX_BACKOFF_S = 60.0
+_MAX_SPREAD_S = 1.0
+"""Added at random to what a server asks to wait, so that parallel calls do not return at once."""
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+
+def retry_with_backoff(
+    max_retries: int = 3,
+    retry_delay_s: float = 1.0,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    label: str = "",
+) -> Callable[[Callable[Params, Result]], Callable[Params, Result]]:
+    """Return a decorator that repeats a function whose error passes.
+
+    A server's Retry-After is waited for; else the wait before the n-th repetition is a random
+    part of ``retry_delay_s * 2 ** (n - 1)`` seconds, at most 60.
+
+    Args:
+        max_retries: Repetitions after the first call.
+        retry_delay_s: Longest first wait, in seconds.
+        sleep: Instead of waiting in real time.
+        label: Named in the one warning that each repetition logs.
+
+    Returns:
+        The decorator; the function's last error is raised as it is.
+    """
+
+    def warn(state: tenacity.RetryCallState) -> None:
+        logger.warning(
+            "%s; retry %d of %d%s in %.1f s",
+            _error(state),
+            state.attempt_number,
+            max_retries,
+            f" of {label}" if label else "",
+            state.upcoming_sleep,
+        )
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(is_transient),
+        stop=tenacity.stop_after_attempt(max_retries + 1),
+        wait=_Wait(retry_delay_s),
+        sleep=sleep,
+        before_sleep=warn,
+        reraise=True,
+    )
+
+    def decorate(function: Callable[Params, Result]) -> Callable[Params, Result]:
+        @functools.wraps(function)
+        def repeated(*args: Params.args, **kwargs: Params.kwargs) -> Result:
+            return retrying(function, *args, **kwargs)
+
+        return repeated
+
+    return decorate
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the same call may succeed a moment later."""
+    if isinstance(error, LLMError):
+        return error.is_transient
+    return isinstance(error, (ConnectionError, TimeoutError))
+
+
+class _Wait(tenacity.wait.wait_base):
+    def __init__(self, retry_delay_s: float) -> None:
+        self._backoff = tenacity.wait_random_exponential(
+            multiplier=retry_delay_s, max=_MAX_BACKOFF_S
+        )
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        error = _error(retry_state)
+        asked = error.retry_after_s if isinstance(error, LLMAPIError) else None
+        if asked is None:
+            return self._backoff(retry_state)
+        return asked + random.uniform(0, min(asked / 4, _MAX_SPREAD_S))  # noqa: S311
+
+
+def _error(state: tenacity.RetryCallState) -> BaseException | None:
+    return None if state.outcome is None else state.outcome.exception()
+
+
+class RetryingClient:
+    """A client that repeats the requests of the client it has."""
+
+    def __init__(
+        self,
+        inner: LLMClient,
+        *,
+        max_retries: int,
+        retry_delay_s: float,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._inner = inner
+        self._max_retries = max_retries
+        self._retry_delay_s = retry_delay_s
+        self._sleep = sleep
+        self.provider = inner.provider
+        self.model = inner.model
+
+    def complete(self, request: LLMRequest) -> LLMResponse:
+        """Pass the request on until it is answered or its error does not pass.
+
+        The response and the last error say how many requests were made, in ``attempts``.
+        """
+        attempts = 0  # requests made by the calls before the one that runs
+
+        @retry_with_backoff(
+            self._max_retries, self._retry_delay_s, sleep=self._sleep, label=request.custom_id
+        )
+        def attempt() -> LLMResponse:
+            nonlocal attempts
+            try:
+                response = self._inner.complete(request)
+            except LLMError as error:
+                attempts += error.attempts
+                raise
+            return replace(response, attempts=attempts + response.attempts)
+
+        try:
+            return attempt()
+        except LLMError as error:
+            error.attempts = attempts
+            raise
