@@ -116,12 +116,9 @@ def test_dbt_osmosis_finds_an_answer_without_content_empty(
 ) -> None:
     monkeypatch.setattr(host, "get_llm_client", facade.get_llm_client)
     server.script = lambda request, number: reply
-    for ask in (
-        lambda: host.generate_sql_from_nl("how many?"),
-        lambda: host.generate_model_spec_as_json("select 1"),
-    ):
+    for ask in (host.generate_sql_from_nl, host.generate_model_spec_as_json):
         with pytest.raises(host_exceptions.LLMResponseError, match="empty response"):
-            ask()
+            ask("select how many?")
     assert len(server.requests) == 2
 
 

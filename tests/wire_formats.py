@@ -313,7 +313,7 @@ class AnthropicMessages(WireFormat):
             return Complaint(401, "key")
         if "anthropic-version" not in headers:
             return Complaint(400, "bad_request", "anthropic-version: header is required")
-        if "max_tokens" not in body:
+        if not body.get("max_tokens"):
             return Complaint(400, "bad_request", "max_tokens: Field required")
         schema = self.schema(body) or {}
         if not all(node.get("additionalProperties") is False for node in objects(schema)):

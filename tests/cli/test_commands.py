@@ -308,7 +308,7 @@ def test_what_somebody_else_has_put_there_stays(
     assert host_llm.get_llm_client is theirs
 
 
-def test_other_commands_load_no_sdk(shop: Shop) -> None:
+def test_other_commands_load_no_client_of_ours(shop: Shop) -> None:
     (shop.directory / "sitecustomize.py").write_text(
         "import atexit, sys\n"
         "ours = ('dbt_osmosis_llm.facade', 'dbt_osmosis_llm.llm.client', 'dbt_osmosis_llm.host')\n"

@@ -12,11 +12,11 @@ from tests.llm.rejections import REJECTIONS, Rejection
 from tests.server import LoopbackServer
 
 _LEGEND = """\
-Requests made → what came of it, for one question with two retries allowed. Where repeating can
-help: when the fault happens once, then when it lasts. ⛔ ends the run, everything else only the
-question. LLM… errors without the prefix.
+Requests made → what came of it, for one question with two retries allowed; where repeating can
+help, first for a fault that happens once, then for one that lasts. Our errors stand without the
+prefix LLM; † also ends the run. A bold one would be a vendor's error that came through.
 """
-_TIMEOUT_S = 0.6
+_TIMEOUT_S = 0.4
 
 
 def outcome(done: Play) -> str:
@@ -28,14 +28,14 @@ def outcome(done: Play) -> str:
         name = type(done.error).__name__
         text = name.removeprefix("LLM") if isinstance(done.error, LLMError) else f"**{name}**"
         if getattr(done.error, "ends_run", False):
-            text += " ⛔"
+            text += " †"
     return f"{len(done.requests)} → {text}"
 
 
 def cell_of_fault(endpoint: Endpoint, fault: Fault, server: LoopbackServer) -> str:
     """Return what comes of a fault that happens once and of one that lasts."""
     if endpoint.wire not in fault.wires:
-        return ""
+        return "-"
     cells = []
     for times in (1, 99) if fault.passes else (99,):
         server.reset()
@@ -53,7 +53,7 @@ def cell_of_fault(endpoint: Endpoint, fault: Fault, server: LoopbackServer) -> s
 def cell_of_rejection(endpoint: Endpoint, rejection: Rejection, server: LoopbackServer) -> str:
     """Return what comes of a parameter that is rejected as long as it is sent."""
     if endpoint.provider not in rejection.providers:
-        return ""
+        return "-"
     server.reset()
     return outcome(play(endpoint, server, rejection.script(), temperature=0.2))
 

@@ -26,11 +26,11 @@ class Form:
 
 
 def form_of(request: Recorded) -> Form:
-    body = {**request.body, **request.body.get("generationConfig", {})}
+    body: dict[str, Any] = {**request.body, **request.body.get("generationConfig", {})}
     wanted = body.get("response_format") or body.get("output_config", {}).get("format") or {}
     if "responseMimeType" in body:
         wanted = {"type": "json_schema" if "responseJsonSchema" in body else "json_object"}
-    schema = {"json_schema": "schema", "json_object": "json"}.get(wanted.get("type"))
+    schema = {"json_schema": "schema", "json_object": "json"}.get(wanted.get("type", ""))
     if wanted.get("json_schema", {}).get("strict"):
         schema = "strict"
     bound = next((name for name in _BOUNDS if name in body), None)

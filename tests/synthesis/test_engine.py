@@ -174,7 +174,7 @@ def test_an_unexpected_failure_of_one_node_takes_nothing_with_it() -> None:
 def test_a_server_that_went_silent_is_not_waited_for_at_each_node(error: Exception) -> None:
     names = [f"n{index:02}" for index in range(20)]
     project = MemoryProject({}, {name: {"x": ""} for name in names})
-    client = MockLLMClient(['{"description": "A.", "columns": {}}', *[error] * 19])
+    client = MockLLMClient(['{"description": "A.", "columns": {"x": "X."}}', *[error] * 19])
     report = run(project, client)
     assert len(client.calls) == 6
     assert report.stopped_by is error

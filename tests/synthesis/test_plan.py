@@ -8,9 +8,14 @@ from hypothesis import strategies as st
 
 from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
+from dbt_osmosis_llm.llm.exceptions import LLMResponseError
+from dbt_osmosis_llm.llm.messages import LLMResponse
+from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.plan import (
+    DocumentationAnswer,
     Missing,
+    NodeTexts,
     answer_keys,
     build_request,
     clean_text,
@@ -126,8 +131,12 @@ def test_names_that_a_schema_cannot_hold_get_a_number() -> None:
         request.messages[0].content
     )
     answer = {"columns": {"id": "A.", "column_2": "B.", "a b": "C.", "column_3": "D."}}
-    texts = read_texts(answer, Missing(False, columns))
+    texts = read(answer, Missing(False, columns))
     assert texts.columns == {"id": "A.", "Total €": "B.", "a b": "C.", "column_3": "D."}
+
+
+def read(answer: object, missing: Missing) -> NodeTexts:
+    return read_texts(DocumentationAnswer.model_validate(answer), missing)
 
 
 def test_answers_are_matched_whatever_their_case() -> None:
@@ -136,14 +145,14 @@ def test_answers_are_matched_whatever_their_case() -> None:
         "description": "  One row\n per order. ",
         "columns": {"order_id": "Key.", "TOTAL": "Sum.", "invented": "x", "empty": None},
     }
-    texts = read_texts(answer, missing)
+    texts = read(answer, missing)
     assert texts.description == "One row per order."
     assert texts.columns == {"ORDER_ID": "Key.", "Total": "Sum."}
     assert (texts.invented, texts.unanswered, texts.unknown) == (["invented"], ["gone"], ["empty"])
 
 
 def test_names_that_differ_in_case_only_need_the_exact_one() -> None:
-    texts = read_texts({"columns": {"Id": "A.", "ID": "B."}}, Missing(False, ("Id", "id")))
+    texts = read({"columns": {"Id": "A.", "ID": "B."}}, Missing(False, ("Id", "id")))
     assert texts.columns == {"Id": "A."}
     assert texts.invented == ["ID"]
 
@@ -157,20 +166,28 @@ def test_names_that_differ_in_case_only_need_the_exact_one() -> None:
     ],
 )
 def test_other_shapes_that_models_write_are_understood(answer: dict[str, object]) -> None:
-    texts = read_texts(answer, Missing(False, ("a", "b")))
+    texts = read(answer, Missing(False, ("a", "b")))
     assert (texts.columns, texts.unknown) == ({"a": "A."}, ["b"])
 
 
-@pytest.mark.parametrize("answer", [{}, {"columns": None}, {"columns": "x"}, {"description": 3}])
+@pytest.mark.parametrize("answer", [{}, {"columns": {}}, {"columns": []}, {"other": 3}])
 def test_answers_without_texts_leave_all_unanswered(answer: dict[str, object]) -> None:
-    texts = read_texts(answer, Missing(True, ("a", "b")))
+    texts = read(answer, Missing(True, ("a", "b")))
     assert texts.description is None
     assert texts.unanswered == ["a", "b"]
-    assert texts.answers_something is ("description" in answer)
+    assert not texts.answers_something
 
 
-def test_numbers_and_lists_are_no_texts() -> None:
-    texts = read_texts({"columns": {"a": 5, "b": ["x"]}}, Missing(False, ("a", "b")))
+@pytest.mark.parametrize(
+    "answer", [{"columns": None}, {"columns": "x"}, {"description": 3}, {"description": ["x"]}]
+)
+def test_what_is_no_documentation_is_not_valid(answer: dict[str, object]) -> None:
+    with pytest.raises(LLMResponseError, match=r"(columns|description): Input should be a valid"):
+        parse_answer(LLMResponse(json.dumps(answer)), DocumentationAnswer)
+
+
+def test_numbers_lists_and_halves_are_no_texts() -> None:
+    texts = read({"columns": {"a": ["x"], "b": {"type": "int"}, "c": 5}}, Missing(False, ("a", "b")))
     assert (texts.unanswered, texts.unknown, texts.answers_something) == (["a", "b"], [], False)
 
 
@@ -186,7 +203,7 @@ def test_numbers_and_lists_are_no_texts() -> None:
         (None, None),
     ],
 )
-def test_texts_are_safe_for_dbt(text: object, clean: str | None) -> None:
+def test_texts_are_safe_for_dbt(text: str | None, clean: str | None) -> None:
     assert clean_text(text) == clean
 
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, ColumnKind, ColumnLineage, QueryFacts
+from dbt_osmosis_llm.evidence.sql_text import (
+    cut_sql,
+    mask_personal_data,
+    mask_personal_data_in_text,
+    tidy_sql,
+    without_control_characters,
+)
 
 _MAX_UPSTREAM_COLUMNS = 40
 """Documented columns sent of one upstream table, those that the SQL reads first."""
@@ -149,18 +156,56 @@ class NodeEvidence:
         Args:
             asked: Names of the columns that need a text.
             max_sql_chars: Where to cut the SQL, at the end of a line.
+            redact_pii: Mask personal data in literals and comments of the SQL, in the columns'
+                expressions, in tests and in descriptions.
         """
+        node = self._without_personal_data() if redact_pii else self
         values = {
-            "table_name": self.name,
-            "resource_type": self.resource_type,
-            "sql": _cut(self.sql.strip(), max_sql_chars) if self.sql else "(none)",
-            "existing_context": self._context_block(asked),
-            "upstream_docs": self._upstream_block(),
-            "columns": "\n".join(self._column_line(name) for name in asked) or "(none)",
+            "table_name": node.name,
+            "resource_type": node.resource_type,
+            "sql": cut_sql(node._tidy_sql(redact_pii), max_sql_chars) or "(none)",
+            "existing_context": node._context_block(asked),
+            "upstream_docs": node._upstream_block(),
+            "columns": "\n".join(node._column_line(name) for name in asked) or "(none)",
             "column_name": asked[0] if len(asked) == 1 else "",
         }
         # The default prompts frame data with these tags: data must not be able to end its frame.
-        return {name: _FRAME_END.sub(r"<\\/\1>", text) for name, text in values.items()}
+        # Control characters go first, or taking one out of "</s\0ql>" would make such a tag.
+        return {
+            name: _FRAME_END.sub(r"<\\/\1>", without_control_characters(text))
+            for name, text in values.items()
+        }
+
+    def _tidy_sql(self, redact_pii: bool) -> str:
+        sql = tidy_sql(self.sql or "")
+        return mask_personal_data(sql) if redact_pii else sql
+
+    def _without_personal_data(self) -> NodeEvidence:
+        """Return the node with masked texts, tests and expressions; its SQL is not touched."""
+        mask = mask_personal_data_in_text
+        lineages = {
+            name: replace(one, expression=one.expression and mask_personal_data(one.expression))
+            for name, one in self.facts.columns.items()
+        }
+        return replace(
+            self,
+            description=mask(self.description),
+            source_description=mask(self.source_description),
+            tests=tuple(map(mask, self.tests)),
+            facts=replace(self.facts, columns=lineages),
+            columns=tuple(
+                replace(c, description=mask(c.description), tests=tuple(map(mask, c.tests)))
+                for c in self.columns
+            ),
+            upstream=tuple(
+                replace(
+                    table,
+                    description=mask(table.description),
+                    columns={name: mask(text) for name, text in table.columns.items()},
+                )
+                for table in self.upstream
+            ),
+        )
 
     def _column_line(self, name: str) -> str:
         facts = self._column_dict(name)
@@ -212,11 +257,3 @@ class NodeEvidence:
 def _one_line(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _MAX_TEXT_CHARS else f"{line[:_MAX_TEXT_CHARS]} …"
-
-
-def _cut(sql: str, max_chars: int | None) -> str:
-    if max_chars is None or len(sql) <= max_chars:
-        return sql
-    kept = sql[:max_chars]
-    kept = kept[: kept.rfind("\n")] if "\n" in kept else kept
-    return f"{kept}\n-- ({len(sql) - len(kept)} more characters of SQL are not shown)"

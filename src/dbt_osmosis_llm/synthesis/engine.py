@@ -23,7 +23,13 @@ from dbt_osmosis_llm.llm.exceptions import (
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMResponse
 from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.llm.prompts import Prompts
-from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts, build_request, read_texts
+from dbt_osmosis_llm.synthesis.plan import (
+    DocumentationAnswer,
+    Missing,
+    NodeTexts,
+    build_request,
+    read_texts,
+)
 
 _MAX_SILENT_IN_A_ROW = 5
 """Nodes in a row without an answer of the server, after which it counts as down."""
@@ -268,7 +274,7 @@ class Engine:
 
 
 def _read(response: LLMResponse, missing: Missing) -> NodeTexts:
-    texts = read_texts(parse_answer(response), missing)
+    texts = read_texts(parse_answer(response, DocumentationAnswer), missing)
     if not texts.answers_something:
         raise LLMResponseError("the answer is JSON with none of the keys asked for")
     return texts

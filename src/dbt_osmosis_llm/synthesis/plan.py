@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator
 
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.llm.messages import LLMRequest
@@ -162,33 +164,53 @@ def _answer_format(kind: PromptKind, missing: Missing, keys: Mapping[str, str]) 
     return f"{text} In the JSON, {'; '.join(numbered)}." if numbered else text
 
 
-def read_texts(answer: Mapping[str, Any], missing: Missing) -> NodeTexts:
-    """Return the usable texts of a parsed answer, matched to the columns asked for.
+def _text_of(value: Any) -> Any:
+    """Take the text out of ``{"description": text}``, which models without a schema write."""
+    return value.get("description") if isinstance(value, Mapping) else value
+
+
+def _columns_of(value: Any) -> Any:
+    """Make a mapping of ``[{"name": …, "description": …}]``; leave out what is no text."""
+    if isinstance(value, list):
+        value = {str(c["name"]): c for c in value if isinstance(c, Mapping) and "name" in c}
+    if not isinstance(value, Mapping):
+        return value
+    # A mapping without a description was cut off before it, or is about something else.
+    speaks = {k: v for k, v in value.items() if not isinstance(v, Mapping) or "description" in v}
+    texts = {str(key): _text_of(given) for key, given in speaks.items()}
+    return {key: text for key, text in texts.items() if text is None or isinstance(text, str)}
+
+
+class DocumentationAnswer(BaseModel):
+    """What a model answers about a table, in any of the shapes that models write."""
+
+    description: Annotated[str | None, BeforeValidator(_text_of)] = None
+    columns: Annotated[dict[str, str | None], BeforeValidator(_columns_of)] = {}  # noqa: RUF012
+
+
+def read_texts(answer: DocumentationAnswer, missing: Missing) -> NodeTexts:
+    """Return the usable texts of an answer, matched to the columns asked for.
 
     Names match exactly, else whatever their case where that leaves one column.
     """
     texts = NodeTexts()
+    has_description = "description" in answer.model_fields_set
     if missing.description:
-        texts.description = clean_text(answer.get("description"))
-        texts.description_answered = "description" in answer
-    given = _given_columns(answer.get("columns"))
-    if _prompt_kind(missing) == "column" and "description" in answer:
-        given = {missing.columns[0]: answer["description"]}
+        texts.description = clean_text(answer.description)
+        texts.description_answered = has_description
+    given = answer.columns
+    if _prompt_kind(missing) == "column" and has_description:
+        given = {missing.columns[0]: answer.description}
     matched = _ColumnNames(missing.columns)
-    answered = set()
     for key, value in given.items():
         name = matched.find(key)
         if name is None:
             texts.invented.append(key)
-            continue
-        text = clean_text(value)
-        if not (value is None or isinstance(value, (str, Mapping))):
-            continue  # a number or a list is no answer
-        answered.add(name)
-        if text is None:
+        elif (text := clean_text(value)) is None:
             texts.unknown.append(name)
         else:
             texts.columns[name] = text
+    answered = {*texts.columns, *texts.unknown}
     texts.unanswered.extend(name for name in missing.columns if name not in answered)
     return texts
 
@@ -211,28 +233,13 @@ class _ColumnNames:
         return next(iter(names)) if len(names) == 1 else None
 
 
-def _given_columns(columns: Any) -> dict[str, Any]:
-    """Accept the mapping asked for, and the list of objects that models without a schema write."""
-    if isinstance(columns, Mapping):
-        return {str(key): value for key, value in columns.items()}
-    if isinstance(columns, list):
-        return {
-            str(c["name"]): c.get("description")
-            for c in columns
-            if isinstance(c, Mapping) and "name" in c
-        }
-    return {}
-
-
-def clean_text(value: Any) -> str | None:
+def clean_text(value: str | None) -> str | None:
     """Return a text that is safe in a dbt YAML file, or None when there is none.
 
     dbt renders descriptions as Jinja: an opening delimiter from a model would break ``dbt parse``
     for the whole project, so a blank goes between its two characters.
     """
-    if isinstance(value, Mapping):
-        value = value.get("description")
-    if not isinstance(value, str):
+    if value is None:
         return None
     printable = "".join(c if c.isprintable() else " " for c in value)
     text = re.sub(r"\{(?=[{%#])", "{ ", " ".join(printable.split()))

@@ -191,7 +191,7 @@ def classify_error(
         request_id=request_id,
         api_key=api_key,
         retry_after_s=retry_after_s,
-        out_of_quota=empty or code in _QUOTA_CODES,
+        out_of_quota=empty or str(code) in _QUOTA_CODES,
     )
 
 

@@ -28,6 +28,8 @@ _VERSIONLESS = re.compile(r"/openai/v1/?$")
 class AzureOpenAIClient(OpenAICompatibleClient):
     """A deployment of Azure OpenAI; the configuration's model is the deployment's name."""
 
+    _token: str | None = None
+
     def _make_sdk(self, openai: Any) -> Any:
         config = self._config
         endpoint = (config.base_url or "").rstrip("/")
@@ -63,7 +65,7 @@ class AzureOpenAIClient(OpenAICompatibleClient):
 
         def token() -> str:
             try:
-                return provider()
+                self._token = provider()
             except Exception as error:  # noqa: BLE001  # azure-core's and its transports'
                 # Whatever stands in the way of signing in stands in every request's way.
                 reason = str(error).strip().partition("\n")[0].rstrip(".")
@@ -71,8 +73,12 @@ class AzureOpenAIClient(OpenAICompatibleClient):
                     f"{self.provider}: no token for {scope!r}: {reason}; sign in with "
                     "`az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET."
                 ) from None
+            return self._token
 
         return token
+
+    def _secrets(self) -> tuple[str, ...]:
+        return (*super()._secrets(), *filter(None, [self._token]))
 
 
 def token_scope(scope: str) -> str:

@@ -51,13 +51,17 @@ def status_error(
         param: The request's parameter that the provider rejects.
         key_env: Variable that holds the key, for the remedy.
         request_id: The provider's id of the request.
-        api_key: Taken out of what the server said.
+        api_key: Taken out of all that the server said.
         retry_after_s: What the server asked to wait.
         wrong_key: The key is refused with another status than 401 or 403.
         out_of_quota: The account has no money or requests left: waiting does not help.
         ends_run: No other request can succeed either, for a reason of its own.
     """
-    text = redact_secrets(_one_line(said), [api_key or ""])
+
+    def shown(value: object) -> str | None:
+        return None if value is None else redact_secrets(str(value), [api_key or ""])
+
+    text = shown(_one_line(said)) or ""
     reason = f": {text[:_MAX_SAID]}" if text else ""
     kind: type[LLMAPIError] = LLMRateLimitError if status_code == 429 else LLMAPIError
     hopeless = True
@@ -82,9 +86,9 @@ def status_error(
     return kind(
         message,
         status_code=status_code,
-        code=None if code is None else str(code),
-        param=None if param is None else str(param),
-        request_id=request_id,
+        code=shown(code),
+        param=shown(param),
+        request_id=shown(request_id),
         retry_after_s=retry_after_s,
         ends_run=hopeless,
     )
@@ -139,6 +143,13 @@ def unreachable_error(
         f"cannot reach {provider} at {where} ({redact_secrets(cause, [api_key or ''])}); "
         f"is it running, and is {base_url_env or 'the address'} right?",
         unreachable=True,
+    )
+
+
+def unreadable_error(provider: str, error: BaseException) -> LLMAPIError:
+    """Return our error for an answer whose bytes are no text, or that is nested without end."""
+    return LLMAPIError(
+        f"the answer of {provider} cannot be read ({type(error).__name__})", unreachable=True
     )
 
 

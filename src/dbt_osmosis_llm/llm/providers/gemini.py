@@ -19,7 +19,11 @@ from dbt_osmosis_llm.llm.exceptions import (
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
-from dbt_osmosis_llm.llm.providers.errors import read_retry_after, status_error
+from dbt_osmosis_llm.llm.providers.errors import (
+    read_retry_after,
+    status_error,
+    unreadable_error,
+)
 from dbt_osmosis_llm.llm.providers.sdk import SdkClient, WireAnswer
 from dbt_osmosis_llm.llm.usage import Usage
 
@@ -165,7 +169,7 @@ def classify_error(
     fields = _mapping(_mapping(body).get("error"))
     code = fields.get("status")
     details = _mappings(fields.get("details"))
-    reasons = {detail.get("reason") for detail in details}
+    reasons = {str(detail.get("reason")) for detail in details}
     return status_error(
         status_code,
         provider=provider,
@@ -285,6 +289,9 @@ class GeminiClient(SdkClient):
 
         The library is httpx or httpx2 by the SDK's version, and need not be installed for us.
         """
+        if isinstance(error, (UnicodeDecodeError, RecursionError)):
+            # The SDK reads the body of an error before it tells the status.
+            return unreadable_error(self.provider, error)
         classes = {cls.__name__: cls.__module__ for cls in type(error).__mro__}
         if not {module.partition(".")[0] for module in classes.values()} & {"httpx", "httpx2"}:
             return None

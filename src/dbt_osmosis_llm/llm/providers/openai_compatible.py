@@ -133,7 +133,7 @@ def classify_error(
         request_id=request_id,
         api_key=api_key,
         retry_after_s=retry_after_s,
-        out_of_quota=fields.get("code") in _QUOTA_CODES,
+        out_of_quota=str(fields.get("code")) in _QUOTA_CODES,
     )
 
 

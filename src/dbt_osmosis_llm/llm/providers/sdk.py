@@ -97,7 +97,23 @@ class SdkClient(ABC):
         except (ValueError, RecursionError):
             raise not_json_error() from None
         request_id = answer.headers.get(self.request_id_header)
-        return self._decode(value if isinstance(value, Mapping) else {}, request_id)
+        response = self._decode(value if isinstance(value, Mapping) else {}, request_id)
+        # A key that a server sends back must not end up in a log, less so in a YAML file.
+        return replace(
+            response,
+            text=self._without_key(response.text),
+            model=self._without_key(response.model),
+            request_id=response.request_id and self._without_key(response.request_id),
+        )
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Return what authorizes the requests."""
+        return self._config.secrets
+
+    def _without_key(self, text: str) -> str:
+        for secret in self._secrets():
+            text = text.replace(secret, "***")
+        return text
 
     def _learned_from(self, error: LLMAPIError, dialect: Dialect, body: Mapping[str, Any]) -> bool:
         """Tell whether the request should be sent again in the dialect that the error asks for."""
