@@ -86,8 +86,8 @@ def test_python_models_keep_their_indentation() -> None:
     assert mask_personal_data(source) == source.replace("x@y.example", "<email>")
 
 
-ANSI = ["'", "''", '"', "\\", "  ", "\n", "\n    ", "\t", " \n\n ", "--", "/*", "*/", "a", ",", "(",
-        ")", "'a  b'", '"c  d"', "-- it's\n", "/* don't */", "'\\'", "1"]  # fmt: skip
+ANSI = ["'", "''", '"', "\\", "  ", "\n", "\n    ", "\t", " \n\n ", "--", " /*", "*/", "a", ",", "(",
+        ")", "'a  b'", '"c  d"', "-- it's\n", "/* don't */", "'\\'", " 1 "]  # fmt: skip
 OWN = {
     "postgres": ["$$", "$t$", "E'", "e'it\\'s  x'"],
     "duckdb": ["$$", "$t$", "e'", "[", "]", "['a  b']"],
@@ -99,8 +99,8 @@ OWN = {
     "mysql": ["\\'", "`", "#", "# it's\n", "'it\\'s  x'", "-- "],
     "clickhouse": ["\\'", "`", "#", "# it's\n"],
     "bigquery": ["\\'", "`", "#", "# it's\n", "'''", '"""', "r'", 'R"', "'''it's  x'''"],
-    "tsql": ["[a  b]", "[it's  x]", "[a]]b  c]", "]"],
-    "sqlite": ["[a  b]", "[it's  x]", "`", "]"],
+    "tsql": ["[a  b]", "[it's  x]", "[a]]b  c]"],
+    "sqlite": ["[a  b]", "[it's  x]", "`"],
 }
 # In MySQL a comment needs a blank behind its dashes.
 OWN_OR_ANSI = {

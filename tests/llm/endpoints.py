@@ -17,6 +17,7 @@ from typing import Any
 from azure import identity
 from azure.core.credentials import AccessToken
 
+from dbt_osmosis_llm.llm import client as client_module
 from dbt_osmosis_llm.llm.client import LLMConfig, build_client
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
@@ -98,6 +99,17 @@ def sign_in(lifetime_s: float = 3600.0) -> Iterator[None]:
         yield
     finally:
         identity.DefaultAzureCredential = real
+
+
+@contextmanager
+def own_clients() -> Iterator[None]:
+    """Let clients that are built in here go afterwards, and their connections with them."""
+    kept = client_module._CLIENTS
+    client_module._CLIENTS = {}
+    try:
+        yield
+    finally:
+        client_module._CLIENTS = kept
 
 
 @dataclass

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from dbt_osmosis_llm.llm.exceptions import LLMError
-from tests.llm.endpoints import ANSWER, ENDPOINTS, Endpoint, Play, play, sign_in
+from tests.llm.endpoints import ANSWER, ENDPOINTS, Endpoint, Play, own_clients, play, sign_in
 from tests.llm.faults import FAULTS, Fault
 from tests.llm.rejections import REJECTIONS, Rejection
 from tests.server import LoopbackServer
@@ -39,13 +39,14 @@ def cell_of_fault(endpoint: Endpoint, fault: Fault, server: LoopbackServer) -> s
     cells = []
     for times in (1, 99) if fault.passes else (99,):
         server.reset()
-        done = play(
-            endpoint,
-            server,
-            lambda request, number, times=times: fault.reply() if number <= times else None,  # type: ignore[misc]
-            max_retries=2,
-            timeout_s=_TIMEOUT_S if fault.is_slow else 20.0,
-        )
+        with own_clients():
+            done = play(
+                endpoint,
+                server,
+                lambda request, number, times=times: fault.reply() if number <= times else None,  # type: ignore[misc]
+                max_retries=2,
+                timeout_s=_TIMEOUT_S if fault.is_slow else 20.0,
+            )
         cells.append(outcome(done))
     return ", ".join(cells)
 
@@ -55,7 +56,8 @@ def cell_of_rejection(endpoint: Endpoint, rejection: Rejection, server: Loopback
     if endpoint.provider not in rejection.providers:
         return "-"
     server.reset()
-    return outcome(play(endpoint, server, rejection.script(), temperature=0.2))
+    with own_clients():
+        return outcome(play(endpoint, server, rejection.script(), temperature=0.2))
 
 
 def rows(server: LoopbackServer) -> Iterator[list[str]]:

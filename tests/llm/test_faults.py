@@ -15,7 +15,17 @@ from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError
 from dbt_osmosis_llm.llm.messages import RateLimits
 from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
-from tests.llm.endpoints import ANSWER, ENDPOINTS, REQUEST, Endpoint, Play, play, sign_in
+from tests.llm.endpoints import (
+    ANSWER,
+    ENDPOINTS,
+    REQUEST,
+    Endpoint,
+    Play,
+    own_clients,
+    play,
+    sign_in,
+)
+from tests.llm.fault_table import cell_of_fault, cell_of_rejection
 from tests.llm.faults import FINAL, PASSING, SLOW, STOPPED, UNUSABLE, Fault
 from tests.llm.rejections import REJECTIONS, Rejection, form_of
 from tests.server import LoopbackServer, Recorded, Reply, Script
@@ -26,8 +36,8 @@ TIMEOUT_S = 0.3
 
 
 @pytest.fixture(autouse=True)
-def _signed_in() -> Iterator[None]:
-    with sign_in():
+def _surroundings() -> Iterator[None]:
+    with sign_in(), own_clients():
         yield
 
 
@@ -326,3 +336,13 @@ def test_a_token_that_runs_out_is_renewed(server: LoopbackServer) -> None:
     with sign_in():
         kept = play(endpoint, server, calls=2)
     assert len({request.key for request in kept.requests[2:]}) == 1
+
+
+def test_the_table_shows_requests_and_outcome(server: LoopbackServer) -> None:
+    openai = ENDPOINTS[0]
+    cells = {f.name: cell_of_fault(openai, f, server) for f in (*PASSING[:1], *FINAL, *STOPPED)}
+    assert cells["429"] == "2 → text, 3 → RateLimitError"
+    assert cells["401"] == "1 → APIError †"
+    assert cells["400, wrong key"] == "-"
+    assert cells["refusal"] == "1 → refusal"
+    assert cell_of_rejection(openai, REJECTIONS[0], server) == "2 → text"

@@ -59,7 +59,7 @@ class World:
             self.now, _, happens = heapq.heappop(self._due)
             happens()
         else:
-            assert until < math.inf, "nothing will ever happen that ends this wait"
+            assert self.now < until < math.inf, "nothing will ever happen that ends this wait"
             self.now = until
 
     def sleep(self, seconds: float) -> None:
@@ -313,6 +313,14 @@ def test_what_started_before_a_limit_was_known_counts_towards_its_minute() -> No
     assert started[100] > 60
 
 
+def test_a_wait_is_long_enough_to_move_a_clock_that_is_far_on() -> None:
+    world = World(1e9)
+    limiter = world.limiter(tokens_per_minute=6e6, max_in_flight=500)
+    sizes = random.Random(0)
+    for _ in range(500):
+        limiter.acquire(sizes.randrange(50_000))
+
+
 def test_one_request_a_minute_is_one_a_minute() -> None:
     world = World()
     limiter = world.limiter(requests_per_minute=1)
@@ -379,18 +387,50 @@ def test_settling_twice_does_nothing() -> None:
     assert limiter.in_flight == 0
 
 
-def test_what_is_settled_after_its_minute_no_longer_counts() -> None:
+@pytest.mark.parametrize("settled_after_s", [1, 100])
+def test_what_is_a_minute_old_no_longer_counts(settled_after_s: float) -> None:
     world = World()
-    limiter = world.limiter(tokens_per_minute=6120, requests_per_minute=612)
-    late = limiter.acquire(100)
+    limiter = world.limiter()
+    old = limiter.acquire(100)
+    world.sleep(settled_after_s)
+    limiter.settle(limiter.acquire(0), 0)
+    limiter.settle(old, 10_000, requests=1000)
+    world.sleep(62)
+    for _ in range(10):
+        limiter.settle(limiter.acquire(600), 600)
+    limiter.learn(RateLimits(612, 6120))
+    assert world.started_after(lambda: limiter.acquire(0)) == 0
+
+
+def test_a_refund_fills_the_bucket_and_no_more() -> None:
+    world = World()
+    limiter = world.limiter(tokens_per_minute=6120)  # 100 a second
+    big = limiter.acquire(5000)
     world.sleep(100)
+    limiter.settle(big, 0)
+    assert world.started_after(lambda: limiter.acquire(100)) == 0
+    assert world.started_after(lambda: limiter.acquire(100)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("settled_before", "waits_s"), [(0, 61.2), (200, 0)])
+def test_room_is_kept_for_estimates_that_may_be_wrong(settled_before: int, waits_s: float) -> None:
+    world = World()
+    limiter = world.limiter()
+    for _ in range(settled_before):
+        limiter.settle(limiter.acquire(10), 10)
+    world.sleep(62)
     limiter.acquire(0)
-    limiter.settle(late, 200, requests=2)
-    # Were the minute's sum off, it would stay so: a full minute fits from here on.
-    world.sleep(100)
-    for _ in range(60):
-        limiter.settle(limiter.acquire(100), 100)
-    assert world.now == pytest.approx(1200 + 59)
+    for _ in range(5):
+        limiter.settle(limiter.acquire(1000), 1000 if settled_before else None)
+    limiter.learn(RateLimits(tokens_per_minute=6120))
+    assert world.started_after(lambda: limiter.acquire(1000)) == pytest.approx(waits_s)
+
+
+def test_the_room_kept_does_not_halve_a_small_limit() -> None:
+    world = World()
+    limiter = world.limiter(tokens_per_minute=1000)
+    limiter.settle(limiter.acquire(400))
+    assert world.started_after(lambda: limiter.acquire(400)) < 30
 
 
 def test_a_pause_holds_everyone_and_the_longest_counts() -> None:
@@ -418,6 +458,19 @@ def test_a_learned_limit_ends_the_wait_of_those_who_wait_already() -> None:
     limiter.acquire(0)
     world.at(0.5, lambda: limiter.learn(RateLimits(requests_per_minute=6120)))
     assert world.started_after(lambda: limiter.acquire(0)) < 0.6
+
+
+def test_a_learned_limit_is_worth_something_from_then_on() -> None:
+    world = World()
+    limiter = world.limiter(requests_per_minute=6.12)  # one in 10 seconds
+    limiter.acquire(0)
+    world.sleep(5)
+    limiter.learn(RateLimits(requests_per_minute=612))
+    assert world.started_after(lambda: limiter.acquire(0)) == pytest.approx(0.14)
+    unlimited = world.limiter()
+    unlimited.learn(RateLimits(requests_per_minute=612))
+    waits = [world.started_after(lambda: unlimited.acquire(0)) for _ in range(11)]
+    assert waits == pytest.approx([0.0] * 10 + [0.1])
 
 
 def test_headers_raise_and_lower_the_limits_but_never_above_the_user_s() -> None:
@@ -480,6 +533,11 @@ def test_a_burst_of_refusals_halves_once_and_successes_grow_it_back() -> None:
         return limiter.allowance
 
     assert [succeed(3), succeed(1), succeed(4), succeed(1)] == [4, 5, 5, 6]
+    succeed(5)
+    last = limiter.acquire(0)
+    limiter.slow_down(last)
+    limiter.settle(last)
+    assert [succeed(2), succeed(1)] == [3, 4]
     assert succeed(1000) == 16
 
     for _ in range(10):
@@ -575,6 +633,26 @@ def test_small_requests_do_not_overtake_a_big_one() -> None:
     crowd.limiter.settle(held.pop())
     crowd.join()
     assert crowd.started == ["big", "small"]
+
+
+def test_whatever_makes_room_wakes_who_waits_for_it() -> None:
+    crowd = Crowd(max_in_flight=2, requests_per_minute=612)
+    refused = crowd.limiter.acquire(0)
+    crowd.limiter.slow_down(refused)
+    crowd.limiter.settle(refused)
+    succeeds = crowd.limiter.acquire(0)
+    crowd.enter_and_wait("more in flight")
+    crowd.limiter.speed_up(succeeds)
+    assert crowd.has_started.acquire(timeout=SOON_S)
+    crowd.limiter.settle(succeeds)
+
+    crowd.limiter.learn(RateLimits(requests_per_minute=1))
+    crowd.enter_and_wait("a higher limit")
+    crowd.limiter.learn(RateLimits(requests_per_minute=612))
+    assert crowd.begins_to_wait.acquire(timeout=SOON_S)
+    crowd.now = 1.0
+    crowd.limiter.learn(RateLimits(requests_per_minute=612))
+    crowd.join()
 
 
 def test_no_more_threads_than_allowed_are_in_flight() -> None:
@@ -815,6 +893,8 @@ def openai_headers(
         (HEADERS, RateLimits(600, 100_000)),
         (openai_headers("60", "59", "1s"), RateLimits(60)),
         (openai_headers("600", "300", "30s"), RateLimits(600)),
+        (openai_headers("600", "540", "30s"), RateLimits(600)),
+        (openai_headers("600", "600", "30s"), RateLimits(600)),
         (openai_headers("600", "0", "1m0s"), RateLimits(600)),
         (openai_headers("600"), RateLimits(600)),
         (openai_headers("600", "600", "0s"), RateLimits(600)),

@@ -41,8 +41,7 @@ _MAX_DOUBT = 0.1
 _DECAY = 0.95
 """What experience keeps of its weight with each further request."""
 _MIN_WAIT_S = 0.001
-"""Shorter ones may not move the clock at all."""
-_MAX_WAIT_S = 60.0
+"""A shorter one may not move the clock at all."""
 
 
 class _Meter:
@@ -61,7 +60,7 @@ class _Meter:
 
     @property
     def _capacity(self) -> float:
-        return max(1.0, self._per_second * _BURST_S)
+        return self._per_second * _BURST_S
 
     def change_limit(self, limit: float, now: float) -> None:
         """Set what a minute allows, as far as the user's cap allows it."""
@@ -193,15 +192,12 @@ class RateLimiter:
         More tokens than the limit allows at once wait for all there can be, and are made up for
         by those that come after.
         """
-        tokens = max(0, tokens)
         turn = threading.Condition(self._lock)
         with self._lock:
             self._waiting.append(turn)
             try:
                 while (delay := self._delay(turn, tokens)) is None or delay > 0:
-                    if delay is not None:
-                        delay = min(max(delay, _MIN_WAIT_S), _MAX_WAIT_S)
-                    self._wait(turn, delay)
+                    self._wait(turn, None if delay is None else max(delay, _MIN_WAIT_S))
                 return self._grant(tokens)
             finally:
                 # However this ends, an interrupt included: the next in line takes over.
@@ -226,7 +222,7 @@ class RateLimiter:
             self._refill()
             self._squares_in_flight -= reservation.tokens**2
             if used_tokens is not None:
-                self._correct(reservation, max(0, used_tokens))
+                self._correct(reservation, used_tokens)
             if requests > reservation.requests:
                 self._requests.take(
                     requests - reservation.requests, in_window=reservation.in_window
@@ -236,9 +232,8 @@ class RateLimiter:
 
     def pause(self, seconds: float) -> None:
         """Let nobody start for so long; the longest pause holds."""
-        if seconds > 0:
-            with self._lock:
-                self._paused_until = max(self._paused_until, self._clock() + seconds)
+        with self._lock:
+            self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     def slow_down(self, reservation: Reservation) -> None:
         """Halve the requests in flight because the server refused this one.
@@ -470,7 +465,7 @@ def _number(text: str | None) -> float | None:
         value = float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return value if math.isfinite(value) else None
 
 
 _UNIT_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}

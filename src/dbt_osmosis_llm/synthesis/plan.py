@@ -108,9 +108,7 @@ def build_request(
     """Return the one request for all that a node lacks."""
     kind = _prompt_kind(missing)
     keys = answer_keys(missing.columns)
-    values = node.prompt_values(
-        missing.columns, max_sql_chars=max_sql_chars, redact_pii=redact_pii
-    )
+    values = node.prompt_values(missing.columns, max_sql_chars=max_sql_chars, redact_pii=redact_pii)
     messages = prompts.render(kind, values, answer_format=_answer_format(kind, missing, keys))
     evidence = node.to_dict(missing.columns)
     for column in evidence["columns"]:
@@ -185,7 +183,7 @@ class DocumentationAnswer(BaseModel):
     """What a model answers about a table, in any of the shapes that models write."""
 
     description: Annotated[str | None, BeforeValidator(_text_of)] = None
-    columns: Annotated[dict[str, str | None], BeforeValidator(_columns_of)] = {}  # noqa: RUF012
+    columns: Annotated[dict[str, str | None], BeforeValidator(_columns_of)] = {}
 
 
 def read_texts(answer: DocumentationAnswer, missing: Missing) -> NodeTexts:

@@ -16,6 +16,7 @@ from dbt_osmosis_llm.llm.exceptions import (
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
 from dbt_osmosis_llm.llm.providers.errors import read_retry_after, status_error
+from dbt_osmosis_llm.llm.providers.fields import count, mapping, mappings
 from dbt_osmosis_llm.llm.providers.sdk import SdkClient, WireAnswer
 from dbt_osmosis_llm.llm.usage import Usage
 
@@ -125,8 +126,8 @@ def decode_response(
     if not isinstance(content, list):
         raise LLMResponseError("the server answered 200 with something that is no message")
     finish = _FINISH_REASONS.get(str(answer.get("stop_reason")), FinishReason.OTHER)
-    blocks = (block for block in content if isinstance(block, Mapping))
-    text = "".join(str(b.get("text") or "") for b in blocks if b.get("type") == "text")
+    blocks = [block for block in mappings(content) if block.get("type") == "text"]
+    text = "".join(str(block.get("text") or "") for block in blocks)
     if finish is FinishReason.REFUSAL and not text:
         text = _refusal(answer.get("stop_details"))
     return LLMResponse(
@@ -140,16 +141,12 @@ def decode_response(
 
 
 def _refusal(details: Any) -> str:
-    fields = details if isinstance(details, Mapping) else {}
+    fields = mapping(details)
     return str(fields.get("explanation") or fields.get("category") or "")
 
 
 def _usage(raw: Any) -> Usage:
-    def count(mapping: Any, key: str) -> int:
-        value = mapping.get(key) if isinstance(mapping, Mapping) else None
-        return value if isinstance(value, int) else 0
-
-    details = raw if isinstance(raw, Mapping) else {}
+    details = mapping(raw)
     cached = count(raw, "cache_read_input_tokens")
     written = count(raw, "cache_creation_input_tokens")
     # input_tokens counts only what the cache neither gave nor took.
@@ -176,9 +173,8 @@ def classify_error(
     """Return our error for an error status; the status decides, codes only refine it."""
     error = body.get("error", body) if isinstance(body, Mapping) else body
     fields = error if isinstance(error, Mapping) else {"message": error}
-    message, details = fields.get("message"), fields.get("details")
-    code = details.get("error_code") if isinstance(details, Mapping) else None
-    code = code or fields.get("type")
+    message = fields.get("message")
+    code = mapping(fields.get("details")).get("error_code") or fields.get("type")
     # An empty account is a 400 like any other but for its words.
     empty = status_code == 400 and "credit balance is too low" in str(message).lower()
     return status_error(

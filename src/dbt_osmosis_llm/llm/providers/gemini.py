@@ -24,6 +24,7 @@ from dbt_osmosis_llm.llm.providers.errors import (
     status_error,
     unreadable_error,
 )
+from dbt_osmosis_llm.llm.providers.fields import count, mapping, mappings
 from dbt_osmosis_llm.llm.providers.sdk import SdkClient, WireAnswer
 from dbt_osmosis_llm.llm.usage import Usage
 
@@ -105,7 +106,7 @@ def decode_response(answer: Mapping[str, Any], *, provider: str, model: str) -> 
     if isinstance(candidate, Mapping) and candidate.keys() & {"content", "finishReason"}:
         finish = _FINISH_REASONS.get(str(candidate.get("finishReason")), FinishReason.OTHER)
         text = _text(candidate.get("content"))
-    elif candidate is None and _mapping(answer.get("promptFeedback")).get("blockReason"):
+    elif candidate is None and mapping(answer.get("promptFeedback")).get("blockReason"):
         finish, text = FinishReason.FILTERED, ""
     else:
         raise LLMResponseError("the server answered 200 with something that is no Gemini answer")
@@ -113,37 +114,25 @@ def decode_response(answer: Mapping[str, Any], *, provider: str, model: str) -> 
     return LLMResponse(
         text=text,
         finish_reason=finish,
-        usage=_usage(_mapping(answer.get("usageMetadata"))),
+        usage=_usage(mapping(answer.get("usageMetadata"))),
         provider=provider,
         model=str(answer.get("modelVersion") or model),
         request_id=str(request_id) if request_id else None,
     )
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    return [v for v in value if isinstance(v, Mapping)] if isinstance(value, list) else []
-
-
 def _text(content: Any) -> str:
-    parts = _mappings(_mapping(content).get("parts"))
+    parts = mappings(mapping(content).get("parts"))
     return "".join(str(part.get("text") or "") for part in parts if not part.get("thought"))
 
 
 def _usage(raw: Mapping[str, Any]) -> Usage:
-    def count(key: str) -> int:
-        value = raw.get(key)
-        return value if isinstance(value, int) else 0
-
-    thoughts = count("thoughtsTokenCount")
+    thoughts = count(raw, "thoughtsTokenCount")
     return Usage(
-        input_tokens=count("promptTokenCount"),
-        cached_tokens=count("cachedContentTokenCount"),
+        input_tokens=count(raw, "promptTokenCount"),
+        cached_tokens=count(raw, "cachedContentTokenCount"),
         # Gemini counts thoughts apart from the candidates and bills both as output.
-        output_tokens=count("candidatesTokenCount") + thoughts,
+        output_tokens=count(raw, "candidatesTokenCount") + thoughts,
         reasoning_tokens=thoughts,
     )
 
@@ -166,9 +155,9 @@ def classify_error(
     if isinstance(body, list) and body:
         body = body[0]
     # Without the envelope it is no answer of Gemini's, and its status is the HTTP phrase.
-    fields = _mapping(_mapping(body).get("error"))
+    fields = mapping(mapping(body).get("error"))
     code = fields.get("status")
-    details = _mappings(fields.get("details"))
+    details = mappings(fields.get("details"))
     reasons = {str(detail.get("reason")) for detail in details}
     return status_error(
         status_code,
@@ -188,12 +177,12 @@ def classify_error(
 
 def _said(body: Any) -> Any:
     """Return the words of an error that is not in Gemini's envelope: a gateway's, a proxy's."""
-    outer = _mapping(body)
+    outer = mapping(body)
     return outer.get("error") or outer.get("message") if outer else body
 
 
 def _is_daily(details: list[Mapping[str, Any]]) -> bool:
-    quotas = (v.get("quotaId") for d in details for v in _mappings(d.get("violations")))
+    quotas = (v.get("quotaId") for d in details for v in mappings(d.get("violations")))
     return any("PerDay" in str(quota) for quota in quotas)
 
 
@@ -238,6 +227,8 @@ class GeminiClient(SdkClient):
                 base_url=api_root(url) if url else None,
                 timeout=max(1, round(config.timeout_s * 1000)),
                 retry_options=types.HttpRetryOptions(attempts=1),
+                # The key is in a header that would follow a redirect to any host.
+                client_args={"follow_redirects": False},
             ),
         )
 

@@ -16,6 +16,7 @@ from dbt_osmosis_llm.llm.exceptions import (
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
 from dbt_osmosis_llm.llm.providers.errors import read_retry_after, status_error
+from dbt_osmosis_llm.llm.providers.fields import count, mapping, mappings
 from dbt_osmosis_llm.llm.providers.sdk import SdkClient, WireAnswer
 from dbt_osmosis_llm.llm.usage import Usage
 
@@ -72,7 +73,7 @@ def decode_response(
     """
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, Mapping) else None
+    message = mapping(choice).get("message")
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
         raise LLMResponseError("the server answered 200 with something that is no chat completion")
     refusal = message.get("refusal")
@@ -89,16 +90,12 @@ def decode_response(
 
 def _text(content: Any) -> str:
     if isinstance(content, list):  # some gateways split a text into parts
-        return "".join(str(p.get("text") or "") for p in content if isinstance(p, Mapping))
+        return "".join(str(part.get("text") or "") for part in mappings(content))
     return str(content or "")
 
 
 def _usage(raw: Any) -> Usage:
-    def count(mapping: Any, key: str) -> int:
-        value = mapping.get(key) if isinstance(mapping, Mapping) else None
-        return value if isinstance(value, int) else 0
-
-    details = raw if isinstance(raw, Mapping) else {}
+    details = mapping(raw)
     return Usage(
         input_tokens=count(raw, "prompt_tokens"),
         cached_tokens=count(details.get("prompt_tokens_details"), "cached_tokens"),

@@ -92,8 +92,9 @@ class SdkClient(ABC):
             )
 
     def _decoded(self, answer: WireAnswer) -> LLMResponse:
+        content = answer.content
         try:
-            value = json.loads(answer.content)
+            value = json.loads(content.lstrip("\ufeff") if isinstance(content, str) else content)
         except (ValueError, RecursionError):
             raise not_json_error() from None
         request_id = answer.headers.get(self.request_id_header)
