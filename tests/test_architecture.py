@@ -23,7 +23,7 @@ ALLOWED = {
     "_version": set[str](),
     "llm": {"config", "_log"},
     "evidence": {"config", "_log"},
-    "facade": {"llm", "config", "_log"},
+    "facade": {"evidence", "llm", "config", "_log"},
     "synthesis": {"evidence", "llm", "config", "_log"},
     "writing": {"synthesis", "evidence", "llm", "config", "_log"},
     "host": {"writing", "synthesis", "evidence", "llm", "config", "_log"},

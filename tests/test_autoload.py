@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import click
+import dbt_osmosis.core.test_suggestions  # noqa: F401  # the host's main module has loaded it
 import pytest
 
 from dbt_osmosis_llm import cli
@@ -15,7 +16,7 @@ from tests.conftest import BIN, clean_environment
 
 def host(**attributes: object) -> ModuleType:
     module = ModuleType("dbt_osmosis.cli.main")
-    group = click.Group("cli")
+    group = click.Group("cli", commands=[click.Command("test-llm", callback=lambda: None)])
     for name, value in {"cli": group, **attributes}.items():
         setattr(module, name, value)
     return module
@@ -39,6 +40,9 @@ def test_extends_once() -> None:
     assert len(names) == len(set(names))
     assert "llm_show_stats" in names
     assert "llm" in module.cli.commands
+    names = [param.name for param in module.cli.commands["test-llm"].params]
+    assert len(names) == len(set(names))
+    assert "llm_provider" in names
 
 
 @pytest.mark.parametrize(
@@ -53,6 +57,15 @@ def test_extends_once() -> None:
             },
             "has no option --synthesize of refactor.",
         ),
+        (
+            {
+                "cli": click.Group("cli"),
+                "document": command("--synthesize"),
+                "refactor": command("--synthesize"),
+                "synthesize_missing_documentation_with_openai": print,
+            },
+            "has no command test-llm.",
+        ),
     ],
 )
 def test_a_missing_hook_changes_nothing_and_says_so(
@@ -66,8 +79,25 @@ def test_a_missing_hook_changes_nothing_and_says_so(
     assert "fits dbt-osmosis >=1.5,<2" in warning
     assert warning.count("\n") == 1
     assert vars(module) == before
+    assert "llm" not in module.cli.commands
     if "document" in attributes:
         assert [param.name for param in module.document.params] == ["synthesize"]
+
+
+def test_a_function_of_the_host_that_is_gone_is_a_missing_hook(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr("dbt_osmosis.core.test_suggestions.get_llm_client")
+    module = host(
+        document=command("--synthesize"),
+        refactor=command("--synthesize"),
+        synthesize_missing_documentation_with_openai=print,
+    )
+    cli.extend(module)
+    assert (
+        "no function dbt_osmosis.core.test_suggestions.get_llm_client." in capsys.readouterr().err
+    )
+    assert list(module.cli.commands) == ["test-llm"]
 
 
 def test_a_failure_of_ours_never_stops_the_host(tmp_path: Path) -> None:

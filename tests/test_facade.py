@@ -328,5 +328,19 @@ def test_the_users_prompts_and_bounds_hold(
     assert "not shown" in user
 
 
+def test_personal_data_is_masked_on_request(
+    server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = "select 1 where mail = 'ann@example.com'"
+    server.script = answering({"description": None, "columns": []})
+    for switch in ("false", "true"):
+        monkeypatch.setenv("OSMOSIS_LLM_REDACT_PII", switch)
+        facade.generate_model_spec_as_json(sql, ["by bob@example.com"], "for eve@example.com")
+    plain, masked = (sent_to_user(request) for request in server.requests)
+    assert plain.count("@example.com") == 3
+    assert "@example.com" not in masked
+    assert masked.count("<email>") == 3
+
+
 def sent_to_user(request: Recorded) -> str:
     return next(text for role, text in request.turns if role == "user")

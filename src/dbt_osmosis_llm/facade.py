@@ -6,7 +6,6 @@ defaults therefore counts as not set. ``OSMOSIS_LLM_TEMPERATURE`` and any other 
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +13,18 @@ from typing import Any, Literal, TypeVar
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.config import Settings, SettingsError, load_settings
+from dbt_osmosis_llm.evidence.node import framed
+from dbt_osmosis_llm.evidence.sql_text import (
+    cut_sql,
+    mask_personal_data,
+    mask_personal_data_in_text,
+    tidy_sql,
+)
 from dbt_osmosis_llm.llm.answers import ask
 from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError, LLMResponseError
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message
-from dbt_osmosis_llm.llm.parsing import parse_answer
+from dbt_osmosis_llm.llm.parsing import clean_text, parse_answer
 from dbt_osmosis_llm.llm.prompts import PromptKind, load_prompts
 
 _HOST_TEMPERATURES = frozenset({0.3, 0.4, 0.5, 0.7})
@@ -28,8 +34,6 @@ _SPEC_TEMPERATURE = 0.3
 _TEXT_TEMPERATURE = 0.7
 _TEXT_TOKENS = 300
 """Bound on an answer that is one text."""
-_NO_TEXT = {"", "null", "none", "n/a", "unknown"}
-_FRAME_END = re.compile(r"</(sql|context|upstream|columns)>", re.IGNORECASE)
 
 Answer = TypeVar("Answer")
 
@@ -361,16 +365,7 @@ def _ask(
 ) -> Answer:
     settings = _settings()
     prompts = load_prompts(settings.prompt_file, settings.prompt_overrides)
-    values = {
-        "table_name": facts.get("table_name") or "(not named)",
-        "resource_type": "model",
-        "sql": _cut((sql or "").strip(), settings.max_sql_chars) or "(none)",
-        "existing_context": facts.get("existing_context") or "(nothing)",
-        "upstream_docs": "\n".join(upstream_docs or ()) or "(none)",
-        "columns": facts.get("columns") or "(none)",
-        "column_name": facts.get("column_name") or "",
-    }
-    values = {name: _FRAME_END.sub(r"<\\/\1>", text) for name, text in values.items()}
+    values = _prompt_values(settings, sql, upstream_docs, facts)
     what = " of ".join(filter(None, (facts.get("column_name"), facts.get("table_name"))))
     request = LLMRequest(
         messages=prompts.render(form.kind, values, answer_format=form.words),
@@ -391,19 +386,34 @@ def _settings() -> Settings:
         raise LLMConfigError(str(error)) from None
 
 
-def _cut(sql: str, max_chars: int | None) -> str:
-    if max_chars is None or len(sql) <= max_chars:
-        return sql
-    kept = sql[:max_chars]
-    kept = kept[: kept.rfind("\n")] if "\n" in kept else kept
-    return f"{kept}\n-- ({len(sql) - len(kept)} more characters of SQL are not shown)"
+def _prompt_values(
+    settings: Settings,
+    sql: str | None,
+    upstream_docs: list[str] | None,
+    facts: Mapping[str, str | None],
+) -> dict[str, str]:
+    """Return a text for each built-in placeholder, by the same rules as in a run."""
+    code = tidy_sql(sql or "")
+    texts = {
+        "table_name": facts.get("table_name") or "(not named)",
+        "resource_type": "model",
+        "existing_context": facts.get("existing_context") or "(nothing)",
+        "upstream_docs": "\n".join(upstream_docs or ()) or "(none)",
+        "columns": facts.get("columns") or "(none)",
+        "column_name": facts.get("column_name") or "",
+    }
+    if settings.redact_pii:
+        code = mask_personal_data(code)
+        texts = {name: mask_personal_data_in_text(text) for name, text in texts.items()}
+    texts["sql"] = cut_sql(code, settings.max_sql_chars) or "(none)"
+    return framed(texts)
 
 
 def _read_text(response: LLMResponse) -> str | None:
     answer = parse_answer(response)
     if "description" not in answer:
         raise LLMResponseError("the answer is JSON without the key 'description'")
-    return _clean(answer["description"])
+    return clean_text(answer["description"])
 
 
 def _known(text: str | None, what: str) -> str:
@@ -424,13 +434,6 @@ def _read_spec(response: LLMResponse) -> dict[str, Any]:
         for column in columns
         if isinstance(column, Mapping)
         and "name" in column
-        and (text := _clean(column.get("description"))) is not None
+        and (text := clean_text(column.get("description"))) is not None
     ]
-    return {"description": _clean(answer.get("description")) or "", "columns": texts}
-
-
-def _clean(value: Any) -> str | None:
-    """Return a text that dbt can render, or None when there is none."""
-    if not isinstance(value, str) or value.strip().lower().rstrip(".") in _NO_TEXT:
-        return None
-    return re.sub(r"\{(?=[{%#])", "{ ", value.strip())
+    return {"description": clean_text(answer.get("description")) or "", "columns": texts}

@@ -86,15 +86,15 @@ def test_python_models_keep_their_indentation() -> None:
     assert mask_personal_data(source) == source.replace("x@y.example", "<email>")
 
 
-ANSI = ["'", "''", '"', "\\", "  ", "\n", "\n    ", "\t", " \n\n ", "--", " /*", "*/", "a", ",", "(",
-        ")", "'a  b'", '"c  d"', "-- it's\n", "/* don't */", "'\\'", " 1 "]  # fmt: skip
+ANSI = ["'", "''", '"', "\\", "  ", "\n", "\n    ", "\t", " \n\n ", "--", " /*", "*/ ", "a", ",", "(",
+        ")", "'a  b'", '"c  d"', "-- it's\n", " /* don't */ ", "'\\'", " 1 "]  # fmt: skip
 OWN = {
-    "postgres": ["$$", "$t$", "E'", "e'it\\'s  x'"],
-    "duckdb": ["$$", "$t$", "e'", "[", "]", "['a  b']"],
+    "postgres": [" $$  ", " $t$  ", "E'", "e'it\\'s  x'"],
+    "duckdb": [" $$  ", " $t$  ", "e'", "[", "]", "['a  b']"],
     "trino": [],
     "oracle": ["q'[", "]'", "q'{it's  x}'", "N'"],
     "redshift": ["\\'", "'it\\'s  x'"],
-    "snowflake": ["\\'", "//", "// it's\n", "$$", "'it\\'s  x'"],
+    "snowflake": ["\\'", "//", "// it's\n", " $$  ", "'it\\'s  x'"],
     "databricks": ["\\'", "`", "r'", 'R"', "r'\\d  x'"],
     "mysql": ["\\'", "`", "#", "# it's\n", "'it\\'s  x'", "-- "],
     "clickhouse": ["\\'", "`", "#", "# it's\n"],

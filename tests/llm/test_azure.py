@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
@@ -16,6 +11,7 @@ from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.llm.messages import LLMRequest, Message
 from dbt_osmosis_llm.llm.providers.azure import token_scope
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from tests.managed_identity import running_managed_identity
 from tests.server import LoopbackServer
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -38,35 +34,11 @@ def environ(server: LoopbackServer, **more: str) -> dict[str, str]:
 
 @pytest.fixture
 def managed_identity(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A managed identity's endpoint as App Service has it; yields the resources asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            token = {
-                "access_token": f"eyJtoken.number.{len(asked)}",
-                "expires_on": str(int(time.time()) + 3600),
-                "resource": SCOPE,
-                "token_type": "Bearer",
-            }
-            payload = json.dumps(token).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{http.server_address[1]}/msi/token")
-    monkeypatch.setenv("IDENTITY_HEADER", "secret")
-    yield asked
-    http.shutdown()
-    http.server_close()
+    """Sign in as a machine of Azure's; yields the resources asked for."""
+    with running_managed_identity() as (environ, asked):
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        yield asked
 
 
 def test_the_deployment_stands_in_the_path_and_the_key_in_its_header(

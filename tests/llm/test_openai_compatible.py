@@ -1,4 +1,4 @@
-"""The real SDK against a loopback server."""
+"""What is particular to the openai SDK, on loopback; `test_faults` has what all providers share."""
 
 from __future__ import annotations
 
@@ -6,94 +6,77 @@ import socket
 
 import pytest
 
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
-from dbt_osmosis_llm.llm.exceptions import (
-    LLMAPIError,
-    LLMError,
-    LLMResponseError,
-    LLMTimeoutError,
-)
-from dbt_osmosis_llm.llm.messages import LLMRequest, Message
-from dbt_osmosis_llm.llm.parsing import parse_answer
-from dbt_osmosis_llm.llm.usage import LLMUsageStats, Usage
-from tests.server import LoopbackServer, Reply, text_for
+from dbt_osmosis_llm.llm.client import LLMConfig
+from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMResponseError, LLMTimeoutError
+from dbt_osmosis_llm.llm.providers.registry import PROVIDERS
+from dbt_osmosis_llm.llm.usage import Price, Usage
+from tests.llm.endpoints import ENDPOINTS, REQUEST, play
+from tests.server import LoopbackServer, Reply
 
-SCHEMA = {
-    "type": "object",
-    "properties": {"description": {"type": ["string", "null"]}},
-    "required": ["description"],
-    "additionalProperties": False,
-}
-REQUEST = LLMRequest((Message("system", "s" * 400), Message("user", "u" * 40)), schema=SCHEMA)
-KEY = "sk-test-0123456789"
+OPENAI = next(endpoint for endpoint in ENDPOINTS if endpoint.provider == "openai")
+OLLAMA = next(endpoint for endpoint in ENDPOINTS if endpoint.provider == "ollama")
 
 
-def config(server: LoopbackServer, **changes: object) -> LLMConfig:
-    values = {"api_key": KEY, "base_url": server.url, "max_retries": 0, **changes}
-    return LLMConfig("openai", "gpt-6-luna", **values)  # type: ignore[arg-type]
+def test_what_the_server_counts_is_what_it_costs(server: LoopbackServer) -> None:
+    done = play(OPENAI, server, lambda request, number: Reply(reasoning_tokens=8), calls=2)
+    counted = Usage(server.input_tokens, server.cached_tokens, server.output_tokens)
+    cost_usd = Price("openai", OPENAI.model).of(counted)
+    assert cost_usd
+    assert done.stats.summary()["cost_usd"] == pytest.approx(cost_usd)
+    assert done.response.latency_ms > 0
 
 
-def test_answer_usage_and_cost_come_through_the_stack(server: LoopbackServer) -> None:
-    stats = LLMUsageStats()
-    client = build_client(config(server), stats)
-    for _ in range(2):
-        response = client.complete(REQUEST)
-    assert parse_answer(response) == {"description": text_for("table")}
-    assert response.request_id == "req_2"
-    assert response.usage == Usage(110, 100, response.usage.output_tokens, 0)
-    summary = stats.summary()
-    assert (summary["input_tokens"], summary["cached_tokens"], summary["output_tokens"]) == (
-        server.input_tokens,
-        server.cached_tokens,
-        server.output_tokens,
-    )
-    assert 0 < summary["cost_usd"] < 0.001
-    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+def test_the_key_is_a_bearer_token(server: LoopbackServer) -> None:
+    play(OPENAI, server, api_key="sk-test-0123456789")
+    assert server.requests[0].headers["authorization"] == "Bearer sk-test-0123456789"
+
+
+@pytest.mark.parametrize("provider", ["ollama", "lm-studio"])
+def test_a_local_server_never_sees_the_key_of_openai(
+    server: LoopbackServer, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    for name, value in {
+        "OPENAI_API_KEY": "sk-other-0123456789",
+        "OPENAI_ADMIN_KEY": "sk-admin-0123456789",
+        "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    config = LLMConfig(provider, "m", base_url=server.url)
+    PROVIDERS[provider].create(config).complete(REQUEST)
+    assert server.requests[0].headers["authorization"] == f"Bearer {provider}"
+
+
+def test_an_address_where_nobody_is_comes_with_its_variable_and_without_its_password(
+    server: LoopbackServer,
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}/v1"
+    done = play(OLLAMA, server, base_url=f"http://me:word@{address}", max_retries=0)
+    assert isinstance(done.error, LLMAPIError)
+    said = str(done.error)
+    assert said.startswith(f"cannot reach ollama at http://{address} (")
+    assert said.endswith("is it running, and is OLLAMA_BASE_URL right?")
 
 
 @pytest.mark.parametrize(
     ("reply", "error", "says"),
     [
-        (Reply(401, body={"error": {"message": f"bad {KEY}"}}), LLMAPIError, "refused the key"),
-        (Reply(500, body={"error": {"message": "oops"}}), LLMAPIError, "answered 500: oops"),
-        (Reply(delay_s=2), LLMTimeoutError, "no answer within 0.5 s"),
-        (Reply(disconnect=True), LLMAPIError, "cannot reach openai"),
-        (Reply(body="<html>proxy</html>"), LLMResponseError, "not JSON"),
-        (Reply(body={"error": "x"}), LLMResponseError, "no chat completion"),
-        (Reply(body=""), LLMResponseError, "not JSON"),
+        (
+            Reply(delivery="hang"),
+            LLMTimeoutError,
+            "openai gave no answer within 0.2 s; raise --llm-timeout if the model is slow",
+        ),
+        (
+            Reply(body="<html>proxy</html>"),
+            LLMResponseError,
+            "the server answered 200 with something that is not JSON",
+        ),
     ],
+    ids=["slow", "not JSON"],
 )
-def test_each_failure_is_one_of_our_errors(
-    server: LoopbackServer, reply: Reply, error: type[LLMError], says: str
+def test_errors_that_no_table_holds_say_what_happened(
+    server: LoopbackServer, reply: Reply, error: type[Exception], says: str
 ) -> None:
-    server.script = lambda request, number: reply
-    stats = LLMUsageStats()
-    with pytest.raises(error, match=says) as caught:
-        build_client(config(server, timeout_s=0.5), stats).complete(REQUEST)
-    assert KEY not in str(caught.value)
-    assert len(server.requests) == 1
-    assert stats.summary()["errors"] == {error.__name__: 1}
-
-
-def test_passing_failures_are_repeated(server: LoopbackServer) -> None:
-    server.script = lambda request, number: Reply(500, body={}) if number < 3 else None
-    response = build_client(config(server, max_retries=2, retry_delay_s=0.0), LLMUsageStats()).complete(REQUEST)
-    assert parse_answer(response)["description"]
-    assert len(server.requests) == 3
-
-
-def test_server_down_says_where_and_what_to_check() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    client = build_client(LLMConfig("ollama", "m", base_url=url, max_retries=0), LLMUsageStats())
-    with pytest.raises(LLMAPIError, match="is it running, and is OLLAMA_BASE_URL right") as caught:
-        client.complete(REQUEST)
-    assert caught.value.unreachable
-    assert url in str(caught.value)
-
-
-def test_local_provider_needs_no_key(server: LoopbackServer) -> None:
-    client = build_client(LLMConfig("lm-studio", "m", base_url=server.url), LLMUsageStats())
-    client.complete(REQUEST)
-    assert server.requests[0].headers["authorization"] == "Bearer lm-studio"
+    done = play(OPENAI, server, lambda request, number: reply, timeout_s=0.2, max_retries=0)
+    assert (type(done.error), str(done.error)) == (error, says)

@@ -904,6 +904,8 @@ def openai_headers(
         (openai_headers("14400", "14370", "2m59.56s"), None),
         (openai_headers("14400", "14399", "6"), None),
         (openai_headers("200", "199", "7m12s"), None),
+        (openai_headers("600", "540", "5m0s"), None),
+        (openai_headers("600", "540", "1h0m0s"), None),
         (openai_headers("10000", "9000", "2h24m0s"), None),
         (openai_headers("1000", "0", "1d"), None),
         (

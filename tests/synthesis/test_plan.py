@@ -10,7 +10,7 @@ from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
 from dbt_osmosis_llm.llm.exceptions import LLMResponseError
 from dbt_osmosis_llm.llm.messages import LLMResponse
-from dbt_osmosis_llm.llm.parsing import parse_answer
+from dbt_osmosis_llm.llm.parsing import clean_text, parse_answer
 from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.plan import (
     DocumentationAnswer,
@@ -18,7 +18,6 @@ from dbt_osmosis_llm.synthesis.plan import (
     NodeTexts,
     answer_keys,
     build_request,
-    clean_text,
     read_texts,
 )
 
@@ -187,7 +186,9 @@ def test_what_is_no_documentation_is_not_valid(answer: dict[str, object]) -> Non
 
 
 def test_numbers_lists_and_halves_are_no_texts() -> None:
-    texts = read({"columns": {"a": ["x"], "b": {"type": "int"}, "c": 5}}, Missing(False, ("a", "b")))
+    texts = read(
+        {"columns": {"a": ["x"], "b": {"type": "int"}, "c": 5}}, Missing(False, ("a", "b"))
+    )
     assert (texts.unanswered, texts.unknown, texts.answers_something) == (["a", "b"], [], False)
 
 

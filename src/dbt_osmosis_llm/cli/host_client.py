@@ -65,14 +65,14 @@ class HostClient:
 
 
 def _command_settings() -> Settings:
-    from dbt_osmosis_llm.cli.session import _cli_vars
+    from dbt_osmosis_llm.cli.session import cli_vars
     from dbt_osmosis_llm.config import SettingsError, load_settings
     from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 
     context = click.get_current_context(silent=True)
     params: Mapping[str, Any] = context.params if context else {}
     try:
-        return load_settings(None, params.get("project_dir"), _cli_vars(params.get("vars")))
+        return load_settings(None, params.get("project_dir"), cli_vars(params.get("vars")))
     except SettingsError as error:
         raise LLMConfigError(str(error)) from None
 

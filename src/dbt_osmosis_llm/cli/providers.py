@@ -34,11 +34,8 @@ def _facts(spec: ProviderSpec, chosen: str) -> dict[str, Any]:
         spec.base_url_env: spec.base_url_required,
         **{env: name in spec.required_options for name, env in spec.options_env.items()},
     }
-    modules = [spec.sdk] if spec.sdk else []
-    if spec.extra == "azure":
-        modules.append("azure.identity")
-    installed = all(_is_importable(module) for module in modules)
-    what = f"dbt-osmosis-llm[{spec.extra}]" if spec.extra else spec.sdk
+    installed = all(_is_importable(module) for module in spec.sdk)
+    what = f"dbt-osmosis-llm[{spec.extra}]" if spec.extra else "openai>=2,<4"
     return {
         "name": spec.name,
         "chosen": spec.name == chosen,
@@ -49,7 +46,7 @@ def _facts(spec: ProviderSpec, chosen: str) -> dict[str, Any]:
             for name, required in needed.items()
             if name
         ],
-        "sdk": modules,
+        "sdk": list(spec.sdk),
         "sdk_installed": installed,
         "extra": spec.extra,
         "install": None if installed else f"pip install '{what}'",

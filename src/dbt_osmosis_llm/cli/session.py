@@ -52,7 +52,7 @@ class Session:
         """
         with user_errors():
             settings = load_settings(
-                by_name(flags), kwargs.get("project_dir"), _cli_vars(kwargs.get("vars"))
+                by_name(flags), kwargs.get("project_dir"), cli_vars(kwargs.get("vars"))
             )
             prompts = load_prompts(settings.prompt_file, settings.prompt_overrides)
             client = build_client(LLMConfig.from_env(settings))
@@ -126,7 +126,7 @@ def run_with_synthesis(
         raise SystemExit(code)
 
 
-def _cli_vars(text: str | None) -> Mapping[str, Any] | None:
+def cli_vars(text: str | None) -> Mapping[str, Any] | None:
     """Return the mapping given with ``--vars``; dbt-osmosis itself reports one it cannot read."""
     if not text:
         return None

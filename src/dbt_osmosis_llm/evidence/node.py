@@ -25,6 +25,15 @@ _MAX_TEXT_CHARS = 600
 _FRAME_END = re.compile(r"</(sql|context|upstream|columns)>", re.IGNORECASE)
 
 
+def framed(values: Mapping[str, str]) -> dict[str, str]:
+    """Return texts that cannot end the frames that the prompts put around data."""
+    # Control characters go first, or taking one out of "</s\0ql>" would make such a tag.
+    return {
+        name: _FRAME_END.sub(r"<\\/\1>", without_control_characters(text))
+        for name, text in values.items()
+    }
+
+
 @dataclass(frozen=True)
 class ColumnEvidence:
     """One column of a node."""
@@ -169,12 +178,7 @@ class NodeEvidence:
             "columns": "\n".join(node._column_line(name) for name in asked) or "(none)",
             "column_name": asked[0] if len(asked) == 1 else "",
         }
-        # The default prompts frame data with these tags: data must not be able to end its frame.
-        # Control characters go first, or taking one out of "</s\0ql>" would make such a tag.
-        return {
-            name: _FRAME_END.sub(r"<\\/\1>", without_control_characters(text))
-            for name, text in values.items()
-        }
+        return framed(values)
 
     def _tidy_sql(self, redact_pii: bool) -> str:
         sql = tidy_sql(self.sql or "")

@@ -8,7 +8,6 @@ library does both resources at once, in order of arrival, with refunds and a pau
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import threading
@@ -329,21 +328,10 @@ def shared_limiter(key: Hashable, make: Callable[[], RateLimiter]) -> RateLimite
         return _LIMITERS[key]
 
 
-_BYTES_PER_TOKEN = 4
-_TOKENS_PER_MESSAGE = 4
-_OUTPUT_TOKENS = 1000
-"""For a request that sets no bound of its own."""
-
-
 def estimate_tokens(request: LLMRequest) -> int:
     """Return about how many tokens a request takes, prompt, schema and answer together."""
-    # Bytes, not characters: what is not ASCII takes more tokens a character.
-    size = sum(len(message.content.encode("utf-8", "replace")) for message in request.messages)
-    if request.schema is not None:
-        size += len(json.dumps(request.schema, default=str))
-    prompt = math.ceil(size / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE * len(request.messages)
-    output = request.max_output_tokens
-    return prompt + (_OUTPUT_TOKENS if output is None else output)
+    expected = request.expected_usage
+    return expected.input_tokens + expected.output_tokens
 
 
 _RATIO_BOUNDS = (0.25, 4.0)

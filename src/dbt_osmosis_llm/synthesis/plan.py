@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator
 
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.llm.messages import LLMRequest
+from dbt_osmosis_llm.llm.parsing import clean_text
 from dbt_osmosis_llm.llm.prompts import PromptKind, Prompts
 
 _OUTPUT_TOKENS = 300
@@ -19,8 +20,6 @@ _OUTPUT_TOKENS_PER_COLUMN = 80
 
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """Names of properties that every provider's JSON schema takes."""
-
-_NO_TEXT = {"", "null", "none", "n/a", "unknown", "not available", "no description"}
 
 _TEXT_OR_NULL = {"type": ["string", "null"]}
 
@@ -229,16 +228,3 @@ class _ColumnNames:
             return self._exact[key]
         names = self._folded.get(key.strip().strip('`"').lower(), set())
         return next(iter(names)) if len(names) == 1 else None
-
-
-def clean_text(value: str | None) -> str | None:
-    """Return a text that is safe in a dbt YAML file, or None when there is none.
-
-    dbt renders descriptions as Jinja: an opening delimiter from a model would break ``dbt parse``
-    for the whole project, so a blank goes between its two characters.
-    """
-    if value is None:
-        return None
-    printable = "".join(c if c.isprintable() else " " for c in value)
-    text = re.sub(r"\{(?=[{%#])", "{ ", " ".join(printable.split()))
-    return None if text.lower().rstrip(".") in _NO_TEXT else text

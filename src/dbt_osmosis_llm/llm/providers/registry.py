@@ -22,8 +22,8 @@ class ProviderSpec:
     name: str
     module: str = "openai_compatible"
     """Module beside this one; its ``create_client(config, spec)`` makes the client."""
-    sdk: str | None = "openai"
-    """Module that must be importable."""
+    sdk: tuple[str, ...] = ("openai",)
+    """Modules that must be importable."""
     extra: str | None = None
     """Our extra that installs it, when we do not depend on it."""
     default_model: str | None = None
@@ -94,6 +94,7 @@ def _azure(name: str, *, key_env: str | None, extra: str | None) -> ProviderSpec
     return ProviderSpec(
         name=name,
         module="azure",
+        sdk=("openai",) if key_env else ("openai", "azure.identity"),
         extra=extra,
         key_env=key_env,
         key_required=key_env is not None,
@@ -120,7 +121,7 @@ _ROWS = (
     ProviderSpec(
         name="anthropic",
         module="anthropic",
-        sdk="anthropic",
+        sdk=("anthropic",),
         extra="anthropic",
         default_model="claude-haiku-5-5",
         base_url="https://api.anthropic.com",
@@ -133,7 +134,7 @@ _ROWS = (
     ProviderSpec(
         name="google-gemini",
         module="gemini",
-        sdk="google.genai",
+        sdk=("google.genai",),
         extra="gemini",
         default_model="gemini-3.8-flash",
         base_url="https://generativelanguage.googleapis.com",
@@ -200,7 +201,7 @@ _ROWS = (
     ProviderSpec(
         name="offline",
         module="offline",
-        sdk=None,
+        sdk=(),
         default_model="evidence",
         key_required=False,
         price_provider=FREE,
