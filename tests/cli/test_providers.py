@@ -43,7 +43,6 @@ PATHS = {
     "groq": "/openai/v1/chat/completions",
 }
 COSTS = {"ollama": "$0.00", "lm-studio": "$0.00", "openai-compatible": "unknown"}
-COSTS["azure-openai-ad"] = "unknown"
 
 
 @pytest.mark.parametrize("provider", VARIABLES)
@@ -70,7 +69,7 @@ def test_demo_is_documented_and_counted_to_the_token(
         "prompt tokens": [server.input_tokens, server.cached_tokens],
         "completion tokens": [server.output_tokens, server.reasoning_tokens],
     }
-    cost = re.search(r"^ +cost +(\S+)$", said, re.M)
+    cost = re.search(r"^ +cost +(\S+)", said, re.M)
     assert cost is not None
     assert re.fullmatch(COSTS.get(provider, r"\$0\.0\d+").replace("$0.00", r"\$0\.00"), cost[1])
     assert KEY not in done.stdout + done.stderr

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -115,7 +116,7 @@ def texts_of_dialects(draw: st.DrawFn) -> tuple[str, str]:
     return dialect, "".join(draw(st.lists(st.sampled_from(OWN_OR_ANSI[dialect]), max_size=14)))
 
 
-def tokens(dialect: str, sql: str) -> list[tuple[object, str]]:
+def tokens(dialect: str, sql: str) -> list[tuple[Any, str]]:
     found = Dialect.get_or_raise(dialect).tokenize(sql)
     return [(token.token_type, token.text) for token in found]
 
@@ -127,6 +128,8 @@ def test_no_dialect_sees_another_statement(example: tuple[str, str]) -> None:
         before = tokens(dialect, sql)
     except TokenError:
         assume(False)
+    # No dialect has these outside of a literal, sqlglot only takes them all the same.
+    assume(not any(kind.name in {"BACKSLASH", "UNKNOWN"} for kind, _ in before))
     assert tokens(dialect, tidy_sql(sql)) == before
 
 

@@ -236,10 +236,12 @@ def run(shop: Shop, *command: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.parametrize("temperature", ["", "5"], ids=["sober", "wild"])
 def test_documents_models_whatever_the_model_writes(
-    documented: Shop, model: LocalModel, tokens_before: Tokens
+    documented: Shop, model: LocalModel, tokens_before: Tokens, temperature: str
 ) -> None:
     shop = documented
+    shop.environ["OSMOSIS_LLM_TEMPERATURE"] = temperature
     before = shop.texts()
     arguments = ("--synthesize", "--llm-stats", "--log-level", "WARNING", *MODELS)
     done = run(shop, "dbt-osmosis", "yaml", "document", *arguments)
@@ -255,6 +257,7 @@ def test_documents_models_whatever_the_model_writes(
     assert {key.split(".")[0] for key in new} <= set(MODELS)
     counts = numbers(done.stderr, r"tables +(\d+) generated", r"columns +(\d+) gen.*, (\d+) inh")
     assert sum(counts) == len(new) > 0
+    print({key: after[key] for key in sorted(new)})
     spent = numbers(
         done.stderr, r"prompt tokens +(\S+) \((\S+) cached\)", r"completion tokens +(\S+)"
     )

@@ -117,8 +117,8 @@ class Budget:
         with self._lock:
             if self._spent_usd + self._reserved_usd + cost_usd > self._max_cost_usd:
                 raise LLMBudgetError(
-                    f"the budget of {_dollars(self._max_cost_usd)} is used up: "
-                    f"{_dollars(self._spent_usd)} spent, the next request may cost "
+                    f"the budget of {_dollars(self._max_cost_usd)} has no room for the next "
+                    f"request: {_dollars(self._spent_usd)} spent, it may cost "
                     f"{_dollars(cost_usd)}; raise --llm-max-cost"
                 )
             self._reserved_usd += cost_usd
