@@ -73,3 +73,10 @@ def test_missing_sdk_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(__import__("sys").modules, "openai", None)
     with pytest.raises(LLMConfigError, match=r"pip install 'openai>=2,<4'"):
         build_client(LLMConfig("openai", "m", api_key=KEY))
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY[:8]}\n{KEY[8:]}", f"{KEY} "])
+def test_a_key_that_no_header_can_carry_is_never_shown(key: str) -> None:
+    with pytest.raises(LLMConfigError, match="holds characters that no key has") as caught:
+        LLMConfig("anthropic", "m", key)
+    assert KEY[:8] not in str(caught.value)

@@ -6,19 +6,16 @@ Faults, retries and rejected parameters are in `test_faults`, for every provider
 from __future__ import annotations
 
 import gc
-import json
 import re
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dbt_osmosis_llm.llm.client import LLMConfig, build_client
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMConfigError, LLMResponseError
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, Message
-from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
+from dbt_osmosis_llm.llm.messages import FinishReason
 from dbt_osmosis_llm.llm.providers.gemini import (
     api_root,
     classify_error,
@@ -28,9 +25,10 @@ from dbt_osmosis_llm.llm.providers.gemini import (
 from dbt_osmosis_llm.llm.providers.registry import PROVIDERS
 from dbt_osmosis_llm.llm.usage import LLMUsageStats, Price, Usage
 from tests.llm.endpoints import ENDPOINTS, REQUEST, play
+from tests.llm.wire_tables import dialect_of, request_of, tables
 from tests.server import LoopbackServer, Recorded, Reply
 
-WIRE = Path(__file__).parent.parent / "wire" / "gemini"
+cases = tables("gemini")
 SPEC = PROVIDERS["google-gemini"]
 ENDPOINT = next(endpoint for endpoint in ENDPOINTS if endpoint.provider == SPEC.name)
 MODEL = ENDPOINT.model
@@ -44,35 +42,16 @@ CONTINUED = {
 }
 
 
-def cases(name: str) -> pytest.MarkDecorator:
-    loaded = json.loads((WIRE / f"{name}.json").read_text())
-    return pytest.mark.parametrize("case", loaded, ids=[case["name"] for case in loaded])
-
-
-def request_of(case: dict[str, Any]) -> LLMRequest:
-    fields = dict(case["request"])
-    messages = tuple(Message(role, content) for role, content in fields.pop("messages"))
-    return LLMRequest(messages, **fields)
-
-
-def dialect_of(case: dict[str, Any]) -> Dialect:
-    """Return the provider's dialect with what the case says the endpoint has rejected."""
-    learned = dict(case.get("dialect", {}))
-    if "schema" in learned:
-        learned["schema"] = SchemaSupport[learned["schema"]]
-    return replace(SPEC.dialect, **learned)
-
-
 @cases("requests")
 def test_encode(case: dict[str, Any]) -> None:
     config = LLMConfig(SPEC.name, MODEL, **case.get("config", {}))
-    assert encode_request(request_of(case), config, SPEC, dialect_of(case)) == case["body"]
+    assert encode_request(request_of(case), config, SPEC, dialect_of(case, SPEC)) == case["body"]
 
 
 @cases("requests")
 def test_sdk_sends_every_body_of_the_table(case: dict[str, Any], server: LoopbackServer) -> None:
     config = ENDPOINT.config(server, **case.get("config", {}))
-    replace(SPEC, dialect=dialect_of(case)).create(config).complete(request_of(case))
+    replace(SPEC, dialect=dialect_of(case, SPEC)).create(config).complete(request_of(case))
     assert [request.body for request in server.requests] == [case["body"]]
 
 

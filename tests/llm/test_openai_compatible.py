@@ -39,11 +39,15 @@ def test_a_local_server_never_sees_the_key_of_openai(
         "OPENAI_API_KEY": "sk-other-0123456789",
         "OPENAI_ADMIN_KEY": "sk-admin-0123456789",
         "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+        "OPENAI_ORG_ID": "our-organization",
+        "OPENAI_PROJECT_ID": "our-project",
     }.items():
         monkeypatch.setenv(name, value)
     config = LLMConfig(provider, "m", base_url=server.url)
     PROVIDERS[provider].create(config).complete(REQUEST)
-    assert server.requests[0].headers["authorization"] == f"Bearer {provider}"
+    headers = server.requests[0].headers
+    assert headers["authorization"] == f"Bearer {provider}"
+    assert not {"our-organization", "our-project"} & set(headers.values())
 
 
 def test_an_address_where_nobody_is_comes_with_its_variable_and_without_its_password(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dbt_osmosis_llm.llm.client import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMResponseError
-from dbt_osmosis_llm.llm.messages import LLMRequest, Message
-from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
 from dbt_osmosis_llm.llm.providers.openai_compatible import (
     classify_error,
     decode_response,
@@ -20,33 +16,15 @@ from dbt_osmosis_llm.llm.providers.openai_compatible import (
 )
 from dbt_osmosis_llm.llm.providers.registry import PROVIDERS, ProviderSpec
 from dbt_osmosis_llm.llm.usage import Usage
+from tests.llm.wire_tables import dialect_of, request_of, tables
 from tests.server import LoopbackServer
 
-WIRE = Path(__file__).parent.parent / "wire" / "openai"
+cases = tables("openai")
 KEY = "sk-test-0123456789"
-
-
-def cases(name: str) -> pytest.MarkDecorator:
-    loaded = json.loads((WIRE / f"{name}.json").read_text())
-    return pytest.mark.parametrize("case", loaded, ids=[case["name"] for case in loaded])
-
-
-def request_of(case: dict[str, Any]) -> LLMRequest:
-    fields = dict(case["request"])
-    messages = tuple(Message(role, content) for role, content in fields.pop("messages"))
-    return LLMRequest(messages, **fields)
 
 
 def config_of(case: dict[str, Any], spec: ProviderSpec, **more: Any) -> LLMConfig:
     return LLMConfig(spec.name, spec.default_model or "m", **case.get("config", {}), **more)
-
-
-def dialect_of(case: dict[str, Any], spec: ProviderSpec) -> Dialect:
-    """Return the provider's dialect with what the case says the endpoint has rejected."""
-    learned = dict(case.get("dialect", {}))
-    if "schema" in learned:
-        learned["schema"] = SchemaSupport[learned["schema"]]
-    return replace(spec.dialect, **learned)
 
 
 @cases("requests")

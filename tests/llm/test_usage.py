@@ -123,7 +123,7 @@ def test_a_request_that_may_pass_the_budget_is_not_made() -> None:
     spent = Usage(input_tokens=10_000_000)
     client, inner = metered(Budget(expected * 1.5), LLMResponse("dear", usage=spent))
     client.complete(REQUEST)
-    with pytest.raises(LLMBudgetError, match=r"has no room for .*: \$\S+ spent, .*raise --llm-max-cost"):
+    with pytest.raises(LLMBudgetError, match=r"no room for .*: \$\S+ spent, .*raise --llm-max"):
         client.complete(REQUEST)
     assert len(inner.calls) == 1
 

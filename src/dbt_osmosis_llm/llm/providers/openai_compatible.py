@@ -150,12 +150,16 @@ class OpenAICompatibleClient(SdkClient):
 
     def _make_sdk(self, openai: Any) -> Any:
         # The SDK refuses an empty key; local servers want none and ignore what they get.
-        return openai.OpenAI(
+        sdk = openai.OpenAI(
             api_key=self._config.api_key or self.provider,
             base_url=self._config.base_url,
             timeout=self._config.timeout_s,
             max_retries=0,
         )
+        if self.provider != "openai":
+            # Of variables for OpenAI alone, which the SDK would send to every vendor.
+            sdk.organization = sdk.project = None
+        return sdk
 
     def _encode(self, request: LLMRequest, dialect: Dialect) -> dict[str, Any]:
         return encode_request(request, self._config, self._spec, dialect)
