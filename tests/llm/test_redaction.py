@@ -26,6 +26,7 @@ SHAPES: dict[str, tuple[str, str, int]] = {
     "OpenRouter": ("sk-or-v1-", "0123456789abcdef", 64),
     "DeepSeek": ("sk-", "0123456789abcdef", 32),
     "Google": ("AIza", _ALNUM + "-_", 35),
+    "Google, bound to a service account": ("AQ.", _ALNUM + "-_", 50),
     "Google OAuth": ("ya29.", _ALNUM + "-_", 100),
     "Groq": ("gsk_", _ALNUM, 52),
     "Hugging Face": ("hf_", _ALNUM, 34),
