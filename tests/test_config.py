@@ -29,14 +29,20 @@ def test_every_option_is_a_field_with_the_same_default() -> None:
 
 
 def test_flag_beats_environment_beats_project_beats_default(tmp_path: Path) -> None:
-    where = project(tmp_path, "{timeout: 3, provider: lm-studio, model: from-project}")
+    where = project(tmp_path, "{timeout: 3, provider: lm-studio, stats: true}")
     environ = {"OSMOSIS_LLM_TIMEOUT": "2", "LLM_PROVIDER": "ollama"}
     settings = load_settings({"timeout_s": "1"}, where, environ=environ)
-    assert (settings.timeout_s, settings.provider, settings.model) == (
-        1.0,
-        "ollama",
-        "from-project",
-    )
+    assert (settings.timeout_s, settings.provider, settings.show_stats) == (1.0, "ollama", True)
+
+
+def test_the_project_s_model_is_its_provider_s(tmp_path: Path) -> None:
+    where = project(tmp_path, "{provider: lm-studio, model: from-project}")
+    settings = load_settings({}, where, environ={})
+    assert (settings.model, settings.project_model) == (None, "from-project")
+    other = load_settings({}, where, environ={"LLM_PROVIDER": "ollama"})
+    assert (other.model, other.project_model) == (None, None)
+    flag = load_settings({"model": "from-flag"}, where, environ={})
+    assert (flag.model, flag.project_model) == ("from-flag", None)
 
 
 def test_command_line_vars_override_the_project(tmp_path: Path) -> None:

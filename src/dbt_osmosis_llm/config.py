@@ -219,6 +219,9 @@ class Settings:
     timeout_s: float = 120.0
     provider: str = "openai"
     model: str | None = None
+    """As the command line says."""
+    project_model: str | None = None
+    """As the project says for its provider; the provider's variable comes before it."""
     max_retries: int = 3
     retry_delay_s: float = 1.0
     requests_per_minute: float | None = None
@@ -268,6 +271,11 @@ def load_settings(
             values[option.name] = _parsed(option, str(project[option.key]), where)
             if option.name == "prompt_file" and project_dir is not None:
                 values[option.name] = Path(project_dir) / values[option.name]
+    if "model" in values and not (flags or {}).get("model"):
+        model, own = values.pop("model"), str(project.get("provider") or Settings.provider)
+        # The name of another vendor's model would be of no use.
+        if own.strip().lower() == str(values.get("provider", Settings.provider)).strip().lower():
+            values["project_model"] = model
     return Settings(**values, prompt_overrides=_prompt_overrides(environ))
 
 

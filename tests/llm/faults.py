@@ -55,8 +55,8 @@ class Fault:
     """Wire formats in which there is such a thing."""
 
 
-def _passing(name: str, **reply: Any) -> Fault:
-    return Fault(name, lambda: Reply(**reply), passes=True)
+def _passing(name: str, wires: frozenset[str] = WIRES, /, **reply: Any) -> Fault:
+    return Fault(name, lambda: Reply(**reply), passes=True, wires=wires)
 
 
 def _asking(
@@ -116,6 +116,11 @@ PASSING = (
     ),
     _asking("503, Retry-After in seconds", lambda: {"retry-after": f"{ASKED_S}"}, status=503),
     _passing("408", status=408),
+    _passing(
+        "200, the error of a vendor behind a gateway",
+        frozenset({"openai", "azure"}),
+        body={"error": {"code": 502, "message": "upstream"}},
+    ),
     _passing("409", status=409),
     _passing("500", status=500),
     _passing("500, empty", status=500, body=""),
@@ -172,7 +177,7 @@ UNUSABLE = (
     _unusable("200, {}", body={}),
     _unusable("200, []", body=[]),
     _unusable("200, null", body="null", content_type=_JSON),
-    _unusable("200, an error", body={"error": {"code": 502, "message": "upstream"}}),
+    _unusable("200, an error", body={"error": {"code": "upstream", "message": "upstream"}}),
     _unusable("200, bytes that are no text", body=_NO_TEXT),
     _unusable("200, JSON too deep", body="[" * 50_000, content_type=_JSON),
     _unusable("200, a stream", body="data: {}\n\n", content_type="text/event-stream"),

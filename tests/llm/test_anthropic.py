@@ -96,7 +96,7 @@ def test_classify(case: dict[str, Any]) -> None:
         provider="anthropic",
         model=MODEL,
         key_env="ANTHROPIC_API_KEY",
-        api_key="sk-secret-key-123",
+        secrets=["sk-secret-key-123"],
     )
     assert isinstance(error, LLMAPIError)
     assert (type(error).__name__, str(error)) == (case["error"], case["says"])

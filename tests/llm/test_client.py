@@ -5,7 +5,7 @@ from dbt_osmosis.core import exceptions as host
 
 from dbt_osmosis_llm.config import Settings
 from dbt_osmosis_llm.llm import exceptions
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
+from dbt_osmosis_llm.llm.client import LLMConfig, _is_near, build_client, create_provider
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 
 KEY = "sk-very-secret-0123456789"
@@ -27,6 +27,49 @@ def test_a_model_from_the_command_line_wins() -> None:
     settings = Settings(provider="Ollama", model="qwen3")
     assert LLMConfig.from_env(settings, environ).model == "qwen3"
     assert LLMConfig.from_env(Settings(provider="ollama"), environ).model == "llama2:latest"
+
+
+def test_the_model_of_flag_variable_and_project_in_this_order() -> None:
+    settings = Settings(provider="ollama", project_model="of-the-project")
+    assert LLMConfig.from_env(settings, {}).model == "of-the-project"
+    variable = {"OLLAMA_MODEL": "of-the-variable"}
+    assert LLMConfig.from_env(settings, variable).model == "of-the-variable"
+    flag = Settings(provider="ollama", project_model="of-the-project", model="of-the-flag")
+    assert LLMConfig.from_env(flag, variable).model == "of-the-flag"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"timeout_s": 0}, {"max_in_flight": 0}, {"requests_per_minute": -1}, {"max_retries": -1}],
+)
+def test_numbers_that_make_no_sense_are_named(wrong: dict[str, int]) -> None:
+    with pytest.raises(LLMConfigError, match=f"{next(iter(wrong))} is"):
+        create_provider("ollama", **wrong)
+    with pytest.raises(LLMConfigError, match=r"has no 'modle'. Did you mean 'model'"):
+        create_provider("ollama", modle="x")
+
+
+@pytest.mark.parametrize(
+    ("url", "near"),
+    [
+        ("http://localhost:11434/v1", True),
+        ("http://127.0.0.1/v1", True),
+        ("http://[::1]:80/v1", True),
+        ("http://192.168.1.20:11434/v1", True),
+        ("http://gpu-box:11434/v1", True),
+        ("http://gpu.lan/v1", True),
+        ("https://ollama.com/v1", False),
+        ("https://8.8.8.8/v1", False),
+        (None, False),
+    ],
+)
+def test_an_endpoint_is_free_and_unlimited_only_nearby(url: str | None, near: bool) -> None:
+    assert _is_near(url) is near
+
+
+def test_what_a_url_carries_is_as_secret_as_a_key() -> None:
+    config = LLMConfig("openai", "m", KEY, "https://user:hunter2secret@gateway/v1?key=qsecret123")
+    assert config.secrets == (KEY, "hunter2secret", "qsecret123")
 
 
 def test_the_key_is_in_no_output() -> None:

@@ -80,7 +80,7 @@ def test_classify(case: dict[str, Any]) -> None:
         provider=SPEC.name,
         model=MODEL,
         key_env=SPEC.key_env,
-        api_key="gemini-secret-key-123",
+        secrets=["gemini-secret-key-123"],
     )
     assert isinstance(error, LLMAPIError)
     assert (type(error).__name__, str(error)) == (case["error"], case["says"])

@@ -66,7 +66,7 @@ def test_classify(case: dict[str, Any]) -> None:
         provider="openai",
         model="gpt-6-luna",
         key_env="OPENAI_API_KEY",
-        api_key="sk-secret-key-123",
+        secrets=["sk-secret-key-123"],
     )
     assert isinstance(error, LLMAPIError)
     assert (type(error).__name__, str(error)) == (case["error"], case["says"])

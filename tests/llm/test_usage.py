@@ -4,11 +4,17 @@ import threading
 
 import pytest
 
-from dbt_osmosis_llm.llm.exceptions import LLMBudgetError, LLMRateLimitError, LLMTimeoutError
+from dbt_osmosis_llm.llm.exceptions import (
+    LLMAPIError,
+    LLMBudgetError,
+    LLMRateLimitError,
+    LLMTimeoutError,
+)
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.mock import MockLLMClient
 from dbt_osmosis_llm.llm.usage import (
     Budget,
+    BudgetedClient,
     LLMUsageStats,
     MeteredClient,
     Price,
@@ -109,19 +115,19 @@ def test_there_is_one_instance_for_the_process() -> None:
 REQUEST = LLMRequest((Message("user", "x" * 400),), max_output_tokens=1000)
 
 
-def metered(budget: Budget, *answers: object) -> tuple[MeteredClient, MockLLMClient]:
+def budgeted(budget: Budget, *answers: object) -> tuple[BudgetedClient, MockLLMClient]:
     inner = MockLLMClient(answers)  # type: ignore[arg-type]
     price = Price("openai", "gpt-6-luna")
-    return MeteredClient(inner, price=price, stats=LLMUsageStats(), budget=budget), inner
+    return BudgetedClient(inner, price=price, budget=budget), inner
 
 
 def test_a_request_that_may_pass_the_budget_is_not_made() -> None:
     expected = Price("openai", "gpt-6-luna").of(REQUEST.expected_usage)
     assert expected is not None
-    client, inner = metered(Budget(expected * 1.5))
+    client, inner = budgeted(Budget(expected * 1.5))
     client.complete(REQUEST)  # took next to nothing of what it might have
     spent = Usage(input_tokens=10_000_000)
-    client, inner = metered(Budget(expected * 1.5), LLMResponse("dear", usage=spent))
+    client, inner = budgeted(Budget(expected * 1.5), LLMResponse("dear", usage=spent))
     client.complete(REQUEST)
     with pytest.raises(LLMBudgetError, match=r"no room for .*: \$\S+ spent, .*raise --llm-max"):
         client.complete(REQUEST)
@@ -131,11 +137,34 @@ def test_a_request_that_may_pass_the_budget_is_not_made() -> None:
 def test_a_failed_request_gives_its_reserve_back() -> None:
     expected = Price("openai", "gpt-6-luna").of(REQUEST.expected_usage)
     assert expected is not None
-    client, _ = metered(Budget(expected * 1.1), *[LLMTimeoutError("late")] * 3, "ok")
+    client, _ = budgeted(Budget(expected * 1.1), *[LLMAPIError("x", status_code=500)] * 3, "ok")
     for _ in range(3):
-        with pytest.raises(LLMTimeoutError):
+        with pytest.raises(LLMAPIError):
             client.complete(REQUEST)
     assert client.complete(REQUEST).text == "ok"
+
+
+def test_a_timeout_is_paid_for() -> None:
+    expected = Price("openai", "gpt-6-luna").of(REQUEST.expected_usage)
+    assert expected is not None
+    client, inner = budgeted(Budget(expected * 1.5), LLMTimeoutError("late"), "never asked")
+    with pytest.raises(LLMTimeoutError):
+        client.complete(REQUEST)
+    with pytest.raises(LLMBudgetError):
+        client.complete(REQUEST)
+    assert len(inner.calls) == 1
+
+
+def test_what_a_model_once_wrote_it_is_expected_to_write_again() -> None:
+    price = Price("openai", "gpt-6-luna")
+    reasoned = Usage(output_tokens=5000, reasoning_tokens=4900)
+    cost = price.of(reasoned)
+    assert cost is not None
+    client, inner = budgeted(Budget(cost * 1.5), LLMResponse("a", usage=reasoned))
+    client.complete(REQUEST)
+    with pytest.raises(LLMBudgetError):
+        client.complete(REQUEST)
+    assert len(inner.calls) == 1
 
 
 def test_parallel_requests_reserve_together() -> None:
@@ -151,14 +180,16 @@ def test_repetitions_are_requests_and_counted_apart() -> None:
     stats = LLMUsageStats()
     error = LLMTimeoutError("late")
     error.attempts = 4
-    inner = MockLLMClient([LLMResponse("ok", attempts=3), error])
+    repeated_for = ("LLMRateLimitError", "LLMTimeoutError")
+    answered = LLMResponse("ok", attempts=3, repeated_for=repeated_for)
+    inner = MockLLMClient([answered, error])
     client = MeteredClient(inner, price=Price("free", "mock"), stats=stats)
     client.complete(REQUEST)
     with pytest.raises(LLMTimeoutError):
         client.complete(REQUEST)
     summary = stats.summary()
     assert (summary["requests"], summary["retries"]) == (7, 5)
-    assert summary["errors"] == {"LLMTimeoutError": 1}
+    assert summary["errors"] == {"LLMRateLimitError": 1, "LLMTimeoutError": 2}
 
 
 def test_texts_are_logged_at_debug_only_and_without_the_key(

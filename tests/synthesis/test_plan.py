@@ -169,27 +169,24 @@ def test_other_shapes_that_models_write_are_understood(answer: dict[str, object]
     assert (texts.columns, texts.unknown) == ({"a": "A."}, ["b"])
 
 
-@pytest.mark.parametrize("answer", [{}, {"columns": {}}, {"columns": []}, {"other": 3}])
-def test_answers_without_texts_leave_all_unanswered(answer: dict[str, object]) -> None:
-    texts = read(answer, Missing(True, ("a", "b")))
-    assert texts.description is None
-    assert texts.unanswered == ["a", "b"]
-    assert not texts.answers_something
-
-
 @pytest.mark.parametrize(
     "answer", [{"columns": None}, {"columns": "x"}, {"description": 3}, {"description": ["x"]}]
 )
-def test_what_is_no_documentation_is_not_valid(answer: dict[str, object]) -> None:
+def test_what_is_no_text_is_not_valid(answer: dict[str, object]) -> None:
     with pytest.raises(LLMResponseError, match=r"(columns|description): Input should be a valid"):
         parse_answer(LLMResponse(json.dumps(answer)), DocumentationAnswer)
 
 
+@pytest.mark.parametrize("answer", [{}, {"columns": {}}, {"columns": []}, {"other": 3}])
+def test_an_answer_speaks_of_something(answer: dict[str, object]) -> None:
+    with pytest.raises(LLMResponseError, match="none of the keys asked for"):
+        parse_answer(LLMResponse(json.dumps(answer)), DocumentationAnswer)
+
+
 def test_numbers_lists_and_halves_are_no_texts() -> None:
-    texts = read(
-        {"columns": {"a": ["x"], "b": {"type": "int"}, "c": 5}}, Missing(False, ("a", "b"))
-    )
-    assert (texts.unanswered, texts.unknown, texts.answers_something) == (["a", "b"], [], False)
+    answer = {"description": None, "columns": {"a": ["x"], "b": {"type": "int"}, "c": 5}}
+    texts = read(answer, Missing(True, ("a", "b", "c")))
+    assert (texts.unanswered, texts.unknown) == (["a", "b", "c"], [])
 
 
 @pytest.mark.parametrize(

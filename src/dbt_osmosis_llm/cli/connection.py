@@ -15,7 +15,7 @@ from dbt_osmosis_llm.cli.summary import money
 from dbt_osmosis_llm.config import load_settings, without_credentials
 from dbt_osmosis_llm.llm.client import LLMConfig, build_client
 from dbt_osmosis_llm.llm.exceptions import LLMError
-from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
 
@@ -57,6 +57,11 @@ def print_connection(flags: Mapping[str, Any], project_dir: str) -> None:
         response = client.complete(_REQUEST)
     except LLMError as error:
         raise UserError(str(error)) from None
+    if response.finish_reason is not FinishReason.STOP or not response.text.strip():
+        raise UserError(
+            f"{config.provider} answered without an answer ({response.finish_reason.value}); "
+            "try another model with --llm-model."
+        )
     answered_by = "" if response.model == config.model else f" (answers as {response.model})"
     rows = {
         "Provider": config.provider,

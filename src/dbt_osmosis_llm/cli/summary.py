@@ -68,7 +68,7 @@ def _print_statistics(
     console: Console, report: RunReport, client: LLMClient, stats: LLMUsageStats
 ) -> None:
     counts, totals = _counts(report), stats.summary()
-    errors = Counter(type(outcome.error).__name__ for outcome in report.failures)
+    errors = Counter(totals["errors"])
     by_class = ", ".join(f"{name} {count}" for name, count in sorted(errors.items()))
     rows = [
         ("tables", f"{counts['tables_generated']} generated, {counts['tables_empty']} left empty"),
@@ -86,7 +86,7 @@ def _print_statistics(
         ),
         ("cost", money(totals["cost_usd"])),
         ("errors", f"{sum(errors.values())} ({by_class})" if errors else "0"),
-        ("time", f"{report.seconds:.1f} s"),
+        ("time", f"{report.seconds:.1f} s, {totals['seconds']:.1f} s of it in requests"),
     ]
     console.print(f"\nDocumentation by {client.provider}, model {client.model}")
     table = Table.grid(padding=(0, 2), pad_edge=True)

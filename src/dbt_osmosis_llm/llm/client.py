@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from dbt_osmosis_llm.config import Settings, did_you_mean, read_env, without_credentials
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
@@ -15,10 +16,19 @@ from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers import registry
 from dbt_osmosis_llm.llm.rate_limit import RateLimitedClient, RateLimiter, shared_limiter
 from dbt_osmosis_llm.llm.retry import RetryingClient
-from dbt_osmosis_llm.llm.usage import Budget, LLMUsageStats, MeteredClient, Price, Usage
+from dbt_osmosis_llm.llm.usage import (
+    Budget,
+    BudgetedClient,
+    LLMUsageStats,
+    MeteredClient,
+    Price,
+    Usage,
+)
 
 DEFAULT_REQUESTS_PER_MINUTE = 60.0
 """Until the provider's own headers say otherwise."""
+
+_PRIVATE_DOMAINS = (".local", ".localhost", ".lan", ".internal", ".home.arpa")
 
 
 class LLMClient(Protocol):
@@ -77,11 +87,23 @@ class LLMConfig:
                 f"The key of provider {self.provider!r} holds characters that no key has; "
                 "copy it again."
             )
+        positive = ("timeout_s", "max_in_flight", "requests_per_minute", "tokens_per_minute")
+        for name, least in {**dict.fromkeys(positive, 0), "max_retries": -1}.items():
+            value = getattr(self, name)
+            if value is not None and not value > least:
+                raise LLMConfigError(
+                    f"LLMConfig: {name} is {value!r}; it must be a number above {least}."
+                )
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Return what must never be shown."""
-        return (self.api_key,) if self.api_key else ()
+        """Return what must never be shown: the key, and what a URL carries besides its address."""
+        try:
+            parts = urlsplit(self.base_url or "")
+            carried = [parts.password, *(value for _, value in parse_qsl(parts.query))]
+        except ValueError:
+            carried = []
+        return tuple(filter(None, [self.api_key, *carried]))
 
     def __repr__(self) -> str:
         shown = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -115,6 +137,7 @@ class LLMConfig:
         return cls.for_provider(
             settings.provider,
             environ,
+            default_model=settings.project_model,
             model=settings.model,
             timeout_s=settings.timeout_s,
             max_retries=settings.max_retries,
@@ -128,13 +151,19 @@ class LLMConfig:
 
     @classmethod
     def for_provider(
-        cls, name: str, environ: Mapping[str, str] | None = None, **given: Any
+        cls,
+        name: str,
+        environ: Mapping[str, str] | None = None,
+        *,
+        default_model: str | None = None,
+        **given: Any,
     ) -> LLMConfig:
         """Return a configuration with what the provider's variables and row add to what is given.
 
         Args:
             name: Name of a provider.
             environ: Instead of the process's environment.
+            default_model: Asked where neither ``given`` nor the variable names one.
             given: Fields of this class; None counts as not given.
 
         Raises:
@@ -148,7 +177,7 @@ class LLMConfig:
 
         found = {
             "api_key": env(spec.key_env),
-            "model": env(spec.model_env) or spec.default_model,
+            "model": env(spec.model_env) or default_model or spec.default_model,
             "base_url": env(spec.base_url_env) or spec.base_url,
         }
         fields_ = {**{key: value for key, value in found.items() if value is not None}, **given}
@@ -240,16 +269,11 @@ def create_provider(name: str, **config: Any) -> LLMClient:
     Raises:
         LLMConfigError: Unknown provider, something that it needs is not set, or its SDK is missing.
     """
-    try:
-        return build_client(LLMConfig.for_provider(name, **config))
-    except TypeError:
-        known = [field.name for field in fields(LLMConfig)]
-        wrong = [key for key in config if key not in known]
-        raise LLMConfigError(
-            f"LLMConfig has no {', '.join(map(repr, wrong))}.{did_you_mean(wrong[0], known)}"
-            if wrong
-            else f"Provider {name!r} cannot be configured like this."
-        ) from None
+    known = [field.name for field in fields(LLMConfig) if field.name != "provider"]
+    for key in config:
+        if key not in known:
+            raise LLMConfigError(f"LLMConfig has no {key!r}.{did_you_mean(key, known)}")
+    return build_client(LLMConfig.for_provider(name, **config))
 
 
 def build_client(
@@ -273,8 +297,9 @@ def build_client(
             price nobody knows.
     """
     spec = find_provider(config.provider)
+    is_remote = spec.is_local and spec.base_url is not None and not _is_near(config.base_url)
     price = Price(
-        spec.price_provider,
+        None if is_remote else spec.price_provider,
         config.options.get("price_model") or config.model,
         api_url=config.base_url,
     )
@@ -288,14 +313,15 @@ def build_client(
     if not spec.sdk:
         return MeteredClient(client, price=price, stats=stats)
     client = RateLimitedClient(client, _limiter(config, spec))
+    if config.max_cost_usd is not None:
+        client = BudgetedClient(client, price=price, budget=Budget(config.max_cost_usd))
     client = RetryingClient(
         client,
         max_retries=config.max_retries,
         retry_delay_s=config.retry_delay_s,
         sleep=sleep,
     )
-    budget = None if config.max_cost_usd is None else Budget(config.max_cost_usd)
-    return MeteredClient(client, price=price, stats=stats, budget=budget, secrets=config.secrets)
+    return MeteredClient(client, price=price, stats=stats, secrets=config.secrets)
 
 
 _CLIENTS: dict[str, LLMClient] = {}
@@ -312,12 +338,11 @@ def _provider_client(config: LLMConfig, spec: registry.ProviderSpec) -> LLMClien
 
 
 def _limiter(config: LLMConfig, spec: registry.ProviderSpec) -> RateLimiter:
-    here = spec.is_local or _is_loopback(config.base_url)
-    default = None if here else DEFAULT_REQUESTS_PER_MINUTE
+    default = None if _is_near(config.base_url) else DEFAULT_REQUESTS_PER_MINUTE
 
     def make() -> RateLimiter:
         return RateLimiter(
-            requests_per_minute=config.requests_per_minute or default,
+            requests_per_minute=config.requests_per_minute or default,  # never 0
             tokens_per_minute=config.tokens_per_minute,
             max_requests_per_minute=config.requests_per_minute,
             max_tokens_per_minute=config.tokens_per_minute,
@@ -328,6 +353,10 @@ def _limiter(config: LLMConfig, spec: registry.ProviderSpec) -> RateLimiter:
     return shared_limiter((spec.name, config.base_url, config.api_key, caps), make)
 
 
-def _is_loopback(url: str | None) -> bool:
+def _is_near(url: str | None) -> bool:
+    """Tell whether an address is of this machine or its network: no quota, no bill."""
     host = urlsplit(url or "").hostname or ""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return bool(host) and ("." not in host or host.endswith(_PRIVATE_DOMAINS))

@@ -27,6 +27,8 @@ class LLMError(host.LLMError):
     """True when no other request of the run can succeed either."""
     attempts: int = 1
     """Requests made before this error was given up on."""
+    repeated_for: tuple[str, ...] = ()
+    """Classes of the errors before it that were worth a repetition."""
 
     @property
     def is_transient(self) -> bool:

@@ -90,7 +90,11 @@ class LLMResponse:
     request_id: str | None = None
     latency_ms: float = 0.0
     """Wall time of the call, set by `MeteredClient`."""
+    cost_usd: float | None = None
+    """What the call cost, set by `MeteredClient`; None when that is not known."""
     attempts: int = 1
     """Requests made for this answer."""
+    repeated_for: tuple[str, ...] = ()
+    """Classes of the errors before it that were worth a repetition."""
     rate_limits: RateLimits | None = None
     """The provider's limits, where it sends them."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.llm.exceptions import LLMAPIError
+from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, RateLimits
 
 if TYPE_CHECKING:
@@ -385,9 +385,10 @@ class RateLimitedClient:
             requests = response.attempts
             # Some vendors do not count cached input; all of it is the safe side.
             used_tokens = response.usage.input_tokens + response.usage.output_tokens or None
-        except LLMAPIError as error:
+        except LLMError as error:
             requests = error.attempts
-            self._hold_back(reservation, error)
+            if isinstance(error, LLMAPIError):
+                self._hold_back(reservation, error)
             raise
         finally:
             self._limiter.settle(reservation, used_tokens, requests=requests)

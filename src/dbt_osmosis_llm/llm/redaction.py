@@ -94,12 +94,20 @@ def redact_secrets(text: str, secrets: Iterable[str] = ()) -> str:
     text = _SHAPE.sub(MASK, text)
     text = _JWT.sub(MASK, text)
     # After the shapes: a given value that is only the beginning of a key must not save its rest.
-    if known := _known_values(tuple(sorted(set(secrets)))):
-        text = known.sub(MASK, text)
+    text = mask_values(text, secrets)
     text = _LABELLED.sub(_masked_label, text)
     text = _SCHEME.sub(lambda match: f"{match['scheme'] or match['basic']}{MASK}", text)
     text = _QUERY.sub(rf"\g<name>{MASK}", text)
     return _USERINFO.sub(rf"\g<user>{MASK}@", text)
+
+
+def mask_values(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with ``***`` for the given values alone, for texts that are to be kept.
+
+    Values that are words, as local servers take them for a key, are left alone.
+    """
+    known = _known_values(tuple(sorted(set(secrets))))
+    return known.sub(MASK, text) if known else text
 
 
 def _masked_label(match: re.Match[str]) -> str:

@@ -97,7 +97,7 @@ class _Wait(tenacity.wait.wait_base):
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         error = _error(retry_state)
         asked = error.retry_after_s if isinstance(error, LLMAPIError) else None
-        if asked is None:
+        if not asked:  # nor 0, which a date in the past comes to
             return self._backoff(retry_state)
         return asked + random.uniform(0, min(asked / 4, _MAX_SPREAD_S))  # noqa: S311
 
@@ -130,6 +130,7 @@ class RetryingClient:
         The response and the last error say how many requests were made, in ``attempts``.
         """
         attempts = 0  # requests made by the calls before the one that runs
+        errors: list[str] = []
 
         @retry_with_backoff(
             self._max_retries, self._retry_delay_s, sleep=self._sleep, label=request.custom_id
@@ -140,11 +141,15 @@ class RetryingClient:
                 response = self._inner.complete(request)
             except LLMError as error:
                 attempts += error.attempts
+                errors.append(type(error).__name__)
                 raise
-            return replace(response, attempts=attempts + response.attempts)
+            return replace(
+                response, attempts=attempts + response.attempts, repeated_for=tuple(errors)
+            )
 
         try:
             return attempt()
         except LLMError as error:
             error.attempts = attempts
+            error.repeated_for = tuple(errors[:-1])
             raise

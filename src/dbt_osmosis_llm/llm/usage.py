@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.llm.exceptions import LLMBudgetError
+from dbt_osmosis_llm.llm.exceptions import LLMBudgetError, LLMTimeoutError
 from dbt_osmosis_llm.llm.redaction import redact_secrets
 
 if TYPE_CHECKING:
@@ -94,13 +94,13 @@ def _priced(usage: Usage, model: str, provider: str | None, api_url: str | None)
             provider_id=provider,
             provider_api_url=None if provider else api_url,
         )
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, ArithmeticError):
         return None
     return float(price.total_price)
 
 
 class Budget:
-    """Money that a run may spend; parallel requests reserve what they will cost at most."""
+    """Money that a run may spend; parallel requests reserve what they are expected to cost."""
 
     def __init__(self, max_cost_usd: float) -> None:
         self._max_cost_usd = max_cost_usd
@@ -143,7 +143,7 @@ class UsageTotals:
     retries: int = 0
     """Requests that repeated one before them."""
     errors: Counter[str] = field(default_factory=Counter)
-    """Failed calls by error class."""
+    """Failed requests by error class, those that were repeated included."""
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = 0.0
     """None as soon as one call has no known price."""
@@ -168,6 +168,7 @@ class LLMUsageStats:
         seconds: float = 0.0,
         error: BaseException | None = None,
         requests: int = 1,
+        repeated_for: Iterable[str] = (),
     ) -> None:
         """Add one call: with its usage and cost when answered, with its error when not.
 
@@ -179,12 +180,14 @@ class LLMUsageStats:
             seconds: Wall time of the call, waits included.
             error: Why it was not answered.
             requests: Requests made for the call: 1 and its repetitions.
+            repeated_for: Classes of the errors that the repetitions followed.
         """
         with self._lock:
             totals = self._totals.setdefault((provider, model), UsageTotals())
             totals.requests += requests
             totals.retries += max(0, requests - 1)
             totals.seconds += seconds
+            totals.errors.update(repeated_for)
             if error is not None:
                 totals.errors[type(error).__name__] += 1
                 return
@@ -246,8 +249,47 @@ def get_usage_stats() -> LLMUsageStats:
     return _STATS
 
 
+class BudgetedClient:
+    """A client that makes no request which its budget has no room for.
+
+    It stands below the repetitions: each of them costs money too.
+    """
+
+    def __init__(self, inner: LLMClient, *, price: Price, budget: Budget) -> None:
+        self._inner = inner
+        self._price = price
+        self._budget = budget
+        self._largest_output = 0
+        self.provider = inner.provider
+        self.model = inner.model
+
+    def complete(self, request: LLMRequest) -> LLMResponse:
+        """Pass the request on if its expected cost fits.
+
+        Raises:
+            LLMBudgetError: It does not; nothing was sent.
+            LLMError: As the inner client does.
+        """
+        expected = request.expected_usage
+        # A model that reasons writes more than it answers: what it once did it may do again.
+        output = max(expected.output_tokens, self._largest_output)
+        reserved = self._price.of(replace(expected, output_tokens=output)) or 0.0
+        self._budget.reserve(reserved)
+        spent = 0.0
+        try:
+            response = self._inner.complete(request)
+            self._largest_output = max(self._largest_output, response.usage.output_tokens)
+            spent = self._price.of(response.usage, response.model) or 0.0
+        except LLMTimeoutError:
+            spent = reserved  # vendors charge for answers that nobody waited for
+            raise
+        finally:
+            self._budget.settle(reserved, spent)
+        return response
+
+
 class MeteredClient:
-    """A client that records every call of the client it has, and keeps to a budget."""
+    """A client that records every call of the client it has."""
 
     def __init__(
         self,
@@ -255,35 +297,23 @@ class MeteredClient:
         *,
         price: Price,
         stats: LLMUsageStats | None = None,
-        budget: Budget | None = None,
         secrets: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
         self._price = price
         self._stats = stats or get_usage_stats()
-        self._budget = budget
         self._secrets = tuple(secrets)
         self._clock = clock
         self.provider = inner.provider
         self.model = inner.model
 
     def complete(self, request: LLMRequest) -> LLMResponse:
-        """Pass the request on and record what came of it.
-
-        Raises:
-            LLMBudgetError: It would pass the budget; nothing was sent.
-            LLMError: As the inner client does.
-        """
-        reserved = self._reserve(request)
-        spent = 0.0
+        """Pass the request on and record what came of it."""
         self._log_request(request)
         started = self._clock()
         try:
             response = self._inner.complete(request)
-            seconds = self._clock() - started
-            cost = self._price.of(response.usage, response.model)
-            spent = cost or 0.0
         except Exception as error:
             self._stats.record_usage(
                 self.provider,
@@ -291,11 +321,11 @@ class MeteredClient:
                 seconds=self._clock() - started,
                 error=error,
                 requests=getattr(error, "attempts", 1),
+                repeated_for=getattr(error, "repeated_for", ()),
             )
             raise
-        finally:
-            if self._budget is not None:
-                self._budget.settle(reserved, spent)
+        seconds = self._clock() - started
+        cost = self._price.of(response.usage, response.model)
         self._stats.record_usage(
             self.provider,
             self.model,
@@ -303,16 +333,10 @@ class MeteredClient:
             cost_usd=cost,
             seconds=seconds,
             requests=response.attempts,
+            repeated_for=response.repeated_for,
         )
         self._log_response(request, response, seconds)
-        return replace(response, latency_ms=seconds * 1000)
-
-    def _reserve(self, request: LLMRequest) -> float:
-        if self._budget is None:
-            return 0.0
-        cost = self._price.of(request.expected_usage) or 0.0
-        self._budget.reserve(cost)
-        return cost
+        return replace(response, latency_ms=seconds * 1000, cost_usd=cost)
 
     def _log_request(self, request: LLMRequest) -> None:
         if logger.isEnabledFor(logging.DEBUG):

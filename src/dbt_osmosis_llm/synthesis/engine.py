@@ -253,8 +253,15 @@ class Engine:
         rest = missing.without(found)
         if not is_cut or not rest:
             return rest
-        halves = rest.halves()
-        left_out = [self._ask_in_parts(node, half, texts, is_half=True) for half in halves]
+        left_out: list[Missing] = []
+        failure: LLMResponseError | None = None
+        for half in rest.halves():
+            try:
+                left_out.append(self._ask_in_parts(node, half, texts, is_half=True))
+            except LLMResponseError as error:  # noqa: PERF203  # the other half may fare better
+                failure = failure or error
+        if failure is not None:
+            raise failure
         return Missing(
             any(part.description for part in left_out),
             tuple(name for part in left_out for name in part.columns),
@@ -276,7 +283,10 @@ class Engine:
 def _read(response: LLMResponse, missing: Missing) -> NodeTexts:
     texts = read_texts(parse_answer(response, DocumentationAnswer), missing)
     if not texts.answers_something:
-        raise LLMResponseError("the answer is JSON with none of the keys asked for")
+        kind = (
+            LLMTruncatedError if response.finish_reason is FinishReason.LENGTH else LLMResponseError
+        )
+        raise kind("the answer is JSON with none of the keys asked for")
     return texts
 
 

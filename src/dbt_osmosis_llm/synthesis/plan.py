@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, model_validator
 
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.llm.messages import LLMRequest
@@ -183,6 +183,12 @@ class DocumentationAnswer(BaseModel):
 
     description: Annotated[str | None, BeforeValidator(_text_of)] = None
     columns: Annotated[dict[str, str | None], BeforeValidator(_columns_of)] = {}
+
+    @model_validator(mode="after")
+    def _speaks_of_something(self) -> DocumentationAnswer:
+        if "description" not in self.model_fields_set and not self.columns:
+            raise ValueError("none of the keys asked for")
+        return self
 
 
 def read_texts(answer: DocumentationAnswer, missing: Missing) -> NodeTexts:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dbt_osmosis_llm.llm.exceptions import (
@@ -167,7 +167,7 @@ def classify_error(
     model: str,
     key_env: str | None = None,
     request_id: str | None = None,
-    api_key: str | None = None,
+    secrets: Iterable[str] = (),
     retry_after_s: float | None = None,
 ) -> LLMAPIError:
     """Return our error for an error status; the status decides, codes only refine it."""
@@ -185,7 +185,7 @@ def classify_error(
         code=code,
         key_env=key_env,
         request_id=request_id,
-        api_key=api_key,
+        secrets=secrets,
         retry_after_s=retry_after_s,
         out_of_quota=empty or str(code) in _QUOTA_CODES,
     )
@@ -223,21 +223,23 @@ class AnthropicClient(SdkClient):
         try:
             raw = self._sdk.messages.with_raw_response.create(**_sdk_arguments(body))
         except self._anthropic.APIStatusError as error:
-            raise classify_error(
+            failure = classify_error(
                 error.status_code,
                 error.body,
                 provider=self.provider,
                 model=self.model,
                 key_env=self._spec.key_env,
                 request_id=error.request_id,
-                api_key=self._config.api_key,
+                secrets=self._secrets(),
                 retry_after_s=read_retry_after(error.response.headers),
-            ) from None
+            )
         except self._anthropic.APITimeoutError:
-            raise self._timeout_error() from None
+            failure = self._timeout_error()
         except self._anthropic.APIConnectionError as error:
-            raise self._unreachable_error(error) from None
-        return WireAnswer(raw.http_response.content, raw.headers)
+            failure = self._unreachable_error(error)
+        else:
+            return WireAnswer(raw.http_response.content, raw.headers)
+        raise failure
 
     def _decode(self, answer: Mapping[str, Any], request_id: str | None) -> LLMResponse:
         return decode_response(

@@ -12,8 +12,8 @@ from dbt_osmosis_llm.llm.exceptions import LLMAPIError
 
 _REJECTIONS = (400, 422)
 _UNKNOWN = re.compile(
-    r"unsupported|not supported|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed"
-    r"|extra[_ ]|invalid|instead",
+    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed"
+    r"|default|deprecated|extra[_ ]|invalid|instead",
     re.IGNORECASE,
 )
 _SCHEMA = re.compile(
@@ -21,6 +21,7 @@ _SCHEMA = re.compile(
     r"|output_format|structured[ _-]output|json mode|response_?mime_?type|guided|grammar",
     re.IGNORECASE,
 )
+_INVALID_SCHEMA = re.compile(r"invalid schema", re.IGNORECASE)
 _BOUNDS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 
 
@@ -62,7 +63,8 @@ class Dialect:
     def _without(self, error: LLMAPIError, body: Mapping[str, Any]) -> Dialect:
         said = f"{error} {error.param or ''}"
         sent = _keys(body)
-        if "temperature" in sent and re.search(r"\btemperature\b", said):
+        named = re.search(r"\btemperature\b", said) and _UNKNOWN.search(said)
+        if "temperature" in sent and (error.param == "temperature" or named):
             return replace(self, temperature=False)
         # The newer name contains the older one: what is sent decides which is meant.
         if self.output_bound in sent and re.search(rf"\b{self.output_bound}\b", said):
@@ -71,7 +73,9 @@ class Dialect:
         if strict and re.search(r"\bstrict\b", said, re.IGNORECASE):
             return replace(self, schema=SchemaSupport.SCHEMA)
         if sent & _SCHEMA_KEYS and _SCHEMA.search(said):
-            return replace(self, schema=self._less_schema())
+            invalid = _INVALID_SCHEMA.search(said) and self.schema is SchemaSupport.STRICT
+            less = SchemaSupport.SCHEMA if invalid else self._less_schema()
+            return replace(self, schema=less)
         return self
 
     def _with_other_bound(self, said: str) -> Dialect:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -34,7 +34,7 @@ def status_error(
     param: object = None,
     key_env: str | None = None,
     request_id: str | None = None,
-    api_key: str | None = None,
+    secrets: Iterable[str] = (),
     retry_after_s: float | None = None,
     wrong_key: bool = False,
     out_of_quota: bool = False,
@@ -51,7 +51,7 @@ def status_error(
         param: The request's parameter that the provider rejects.
         key_env: Variable that holds the key, for the remedy.
         request_id: The provider's id of the request.
-        api_key: Taken out of all that the server said.
+        secrets: Taken out of all that the server said.
         retry_after_s: What the server asked to wait.
         wrong_key: The key is refused with another status than 401 or 403.
         out_of_quota: The account has no money or requests left: waiting does not help.
@@ -59,7 +59,7 @@ def status_error(
     """
 
     def shown(value: object) -> str | None:
-        return None if value is None else redact_secrets(str(value), [api_key or ""])
+        return None if value is None else redact_secrets(str(value), secrets)
 
     text = shown(_one_line(said)) or ""
     reason = f": {text[:_MAX_SAID]}" if text else ""
@@ -132,7 +132,7 @@ def unreachable_error(
     *,
     base_url: str | None,
     base_url_env: str | None,
-    api_key: str | None = None,
+    secrets: Iterable[str] = (),
 ) -> LLMAPIError:
     """Return our error for a connection that could not be made or broke."""
     while error.__cause__ is not None:
@@ -140,7 +140,7 @@ def unreachable_error(
     cause = " ".join(str(error).split()) or type(error).__name__
     where = without_credentials(base_url) if base_url else "its API"
     return LLMAPIError(
-        f"cannot reach {provider} at {where} ({redact_secrets(cause, [api_key or ''])}); "
+        f"cannot reach {provider} at {where} ({redact_secrets(cause, secrets)}); "
         f"is it running, and is {base_url_env or 'the address'} right?",
         unreachable=True,
     )

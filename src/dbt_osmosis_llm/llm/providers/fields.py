@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+_MAX_COUNT = 10**12
+"""No answer has more tokens; larger numbers do not fit a float."""
+
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """Return the value if it is an object, else an empty one."""
@@ -21,4 +24,4 @@ def count(fields: Any, key: str) -> int:
     value = mapping(fields).get(key)
     if not isinstance(value, int) or isinstance(value, bool):
         return 0
-    return max(0, value)
+    return min(max(0, value), _MAX_COUNT)

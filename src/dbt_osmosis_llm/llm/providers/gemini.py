@@ -8,7 +8,7 @@ schema, and differ between the versions for Python 3.10 (2.x) and later ones (3.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dbt_osmosis_llm.llm.exceptions import (
@@ -144,7 +144,7 @@ def classify_error(
     provider: str,
     model: str,
     key_env: str | None = None,
-    api_key: str | None = None,
+    secrets: Iterable[str] = (),
     retry_after_s: float | None = None,
 ) -> LLMAPIError:
     """Return our error for an error status; the status decides, details only refine it.
@@ -166,7 +166,7 @@ def classify_error(
         said=fields.get("message") if fields else _said(body),
         code=code,
         key_env=key_env,
-        api_key=api_key,
+        secrets=secrets,
         retry_after_s=_retry_delay_s(details) or retry_after_s,
         wrong_key=status_code == 400 and "API_KEY_INVALID" in reasons,
         out_of_quota=status_code == 429 and _is_daily(details),
@@ -240,22 +240,24 @@ class GeminiClient(SdkClient):
             raw = self._sdk.models.generate_content(model=self.model, **self._arguments(body))
         except self._errors.APIError as error:
             headers = getattr(error.response, "headers", None) or {}
-            raise classify_error(
+            failure = classify_error(
                 error.code,
                 error.details,
                 provider=self.provider,
                 model=self.model,
                 key_env=self._spec.key_env,
-                api_key=self._config.api_key,
+                secrets=self._secrets(),
                 retry_after_s=read_retry_after(headers),
-            ) from None
+            )
         except Exception as error:
             ours = self._transport_error(error)
             if ours is None:
                 raise
-            raise ours from None
-        answer = raw.sdk_http_response
-        return WireAnswer(answer.body or "", answer.headers or {})
+            failure = ours
+        else:
+            answer = raw.sdk_http_response
+            return WireAnswer(answer.body or "", answer.headers or {})
+        raise failure
 
     def _decode(self, answer: Mapping[str, Any], request_id: str | None) -> LLMResponse:
         return decode_response(answer, provider=self.provider, model=self.model)

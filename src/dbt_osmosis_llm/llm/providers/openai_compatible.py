@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dbt_osmosis_llm.llm.exceptions import (
@@ -29,6 +29,7 @@ _FINISH_REASONS = {
     "length": FinishReason.LENGTH,
     "content_filter": FinishReason.FILTERED,
 }
+_FIRST_ERROR_STATUS = 400
 _QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached"}
 
 
@@ -113,7 +114,7 @@ def classify_error(
     model: str,
     key_env: str | None = None,
     request_id: str | None = None,
-    api_key: str | None = None,
+    secrets: Iterable[str] = (),
     retry_after_s: float | None = None,
 ) -> LLMAPIError:
     """Return our error for an error status; the status decides, codes only refine it."""
@@ -128,7 +129,7 @@ def classify_error(
         param=fields.get("param"),
         key_env=key_env,
         request_id=request_id,
-        api_key=api_key,
+        secrets=secrets,
         retry_after_s=retry_after_s,
         out_of_quota=str(fields.get("code")) in _QUOTA_CODES,
     )
@@ -147,19 +148,19 @@ class OpenAICompatibleClient(SdkClient):
             ) from None
         self._openai = openai
         self._sdk = self._make_sdk(openai)
+        if spec.name != "openai":
+            # From variables for OpenAI alone, which the SDK would send to every vendor.
+            self._sdk.organization = self._sdk.project = None
+            self._sdk._custom_headers = {}
 
     def _make_sdk(self, openai: Any) -> Any:
         # The SDK refuses an empty key; local servers want none and ignore what they get.
-        sdk = openai.OpenAI(
+        return openai.OpenAI(
             api_key=self._config.api_key or self.provider,
             base_url=self._config.base_url,
             timeout=self._config.timeout_s,
             max_retries=0,
         )
-        if self.provider != "openai":
-            # Of variables for OpenAI alone, which the SDK would send to every vendor.
-            sdk.organization = sdk.project = None
-        return sdk
 
     def _encode(self, request: LLMRequest, dialect: Dialect) -> dict[str, Any]:
         return encode_request(request, self._config, self._spec, dialect)
@@ -168,23 +169,37 @@ class OpenAICompatibleClient(SdkClient):
         try:
             raw = self._sdk.chat.completions.with_raw_response.create(**_sdk_arguments(body))
         except self._openai.APIStatusError as error:
-            raise classify_error(
+            failure = classify_error(
                 error.status_code,
                 error.body,
                 provider=self.provider,
                 model=self.model,
                 key_env=self._spec.key_env,
                 request_id=error.request_id,
-                api_key=self._config.api_key,
+                secrets=self._secrets(),
                 retry_after_s=read_retry_after(error.response.headers),
-            ) from None
+            )
         except self._openai.APITimeoutError:
-            raise self._timeout_error() from None
+            failure = self._timeout_error()
         except self._openai.APIConnectionError as error:
-            raise self._unreachable_error(error) from None
-        return WireAnswer(raw.http_response.content, raw.headers)
+            failure = self._unreachable_error(error)
+        else:
+            return WireAnswer(raw.http_response.content, raw.headers)
+        raise failure
 
     def _decode(self, answer: Mapping[str, Any], request_id: str | None) -> LLMResponse:
+        inner = mapping(answer.get("error")).get("code")
+        if isinstance(inner, int) and inner >= _FIRST_ERROR_STATUS and not answer.get("choices"):
+            # Gateways answer 200 with the error of the vendor behind them.
+            raise classify_error(
+                inner,
+                answer,
+                provider=self.provider,
+                model=self.model,
+                key_env=self._spec.key_env,
+                request_id=request_id,
+                secrets=self._secrets(),
+            )
         return decode_response(
             answer, provider=self.provider, model=self.model, request_id=request_id
         )

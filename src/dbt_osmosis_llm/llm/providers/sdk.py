@@ -10,6 +10,7 @@ import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -20,12 +21,14 @@ from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers.dialect import Dialect
 from dbt_osmosis_llm.llm.providers.errors import not_json_error, timeout_error, unreachable_error
 from dbt_osmosis_llm.llm.rate_limit import read_rate_limits
+from dbt_osmosis_llm.llm.redaction import mask_values, redact_secrets
 
 if TYPE_CHECKING:
     from dbt_osmosis_llm.llm.client import LLMConfig
     from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
 
 Result = TypeVar("Result")
+_NOTHING: Any = object()
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class SdkClient(ABC):
         self._config = config
         self._spec = spec
         self._dialect = spec.dialect
+        self._lock = threading.Lock()
         self.provider = spec.name
         self.model = config.model
 
@@ -71,58 +75,61 @@ class SdkClient(ABC):
 
     def complete(self, request: LLMRequest) -> LLMResponse:
         """Ask once; once more for each parameter that the endpoint turns out to reject."""
+        request = _sendable(request)
         attempts = 0
         while True:
             attempts += 1
             dialect = self._dialect
-            body = self._encode(request, dialect)
+            body: dict[str, Any] = {}
             try:
+                body = self._encode(request, dialect)
                 answer = self._within_timeout(partial(self._send, body))
                 response = self._decoded(answer)
-            except LLMAPIError as error:
-                if self._learned_from(error, dialect, body):
-                    continue
-                error.attempts = attempts
-                raise
+                limits = read_rate_limits(answer.headers)
+                return replace(response, attempts=attempts, rate_limits=limits)
             except LLMError as error:
-                error.attempts = attempts
-                raise
-            return replace(
-                response, attempts=attempts, rate_limits=read_rate_limits(answer.headers)
-            )
+                failure = error
+            except Exception as error:  # noqa: BLE001  # of an SDK, about something it cannot send
+                said = redact_secrets(
+                    f"unexpected {type(error).__name__}: {error}", self._secrets()
+                )
+                failure = LLMError(f"{self.provider}: {said}")
+            # Raised out here, an error does not carry the SDK's own, which holds the key.
+            if isinstance(failure, LLMAPIError) and self._learned_from(failure, dialect, body):
+                continue
+            failure.attempts = attempts
+            raise failure
 
     def _decoded(self, answer: WireAnswer) -> LLMResponse:
         content = answer.content
-        try:
+        value = _NOTHING
+        with suppress(ValueError, RecursionError):
             value = json.loads(content.lstrip("\ufeff") if isinstance(content, str) else content)
-        except (ValueError, RecursionError):
-            raise not_json_error() from None
+        if value is _NOTHING:
+            raise not_json_error()
         request_id = answer.headers.get(self.request_id_header)
         response = self._decode(value if isinstance(value, Mapping) else {}, request_id)
         # A key that a server sends back must not end up in a log, less so in a YAML file.
         return replace(
             response,
-            text=self._without_key(response.text),
-            model=self._without_key(response.model),
-            request_id=response.request_id and self._without_key(response.request_id),
+            text=_well_formed(mask_values(response.text, self._secrets())),
+            model=mask_values(response.model, self._secrets()),
+            request_id=response.request_id and mask_values(response.request_id, self._secrets()),
         )
 
     def _secrets(self) -> tuple[str, ...]:
         """Return what authorizes the requests."""
         return self._config.secrets
 
-    def _without_key(self, text: str) -> str:
-        for secret in self._secrets():
-            text = text.replace(secret, "***")
-        return text
-
     def _learned_from(self, error: LLMAPIError, dialect: Dialect, body: Mapping[str, Any]) -> bool:
         """Tell whether the request should be sent again in the dialect that the error asks for."""
-        if self._dialect != dialect:
-            return error.status_code in (400, 422)  # another thread has learned it meanwhile
-        simpler = dialect.without_rejected(error, body)
-        if simpler is None:
-            return False
+        with self._lock:
+            if self._dialect != dialect:
+                return error.status_code in (400, 422)  # another thread has learned it meanwhile
+            simpler = dialect.without_rejected(error, body)
+            if simpler is None:
+                return False
+            self._dialect = simpler
         logger.debug(
             "%s %s rejects what was sent (%s); from now on: %s",
             self.provider,
@@ -130,7 +137,6 @@ class SdkClient(ABC):
             error,
             simpler,
         )
-        self._dialect = simpler
         return True
 
     def _within_timeout(self, call: Callable[[], Result]) -> Result:
@@ -151,7 +157,7 @@ class SdkClient(ABC):
                 done.set()
 
         threading.Thread(target=run, name=f"{self.provider} request", daemon=True).start()
-        if not done.wait(self._config.timeout_s):
+        if not done.wait(min(self._config.timeout_s, threading.TIMEOUT_MAX)):
             raise self._timeout_error()
         result, error = outcome[0]
         if error is not None:
@@ -167,5 +173,17 @@ class SdkClient(ABC):
             error,
             base_url=self._config.base_url,
             base_url_env=self._spec.base_url_env,
-            api_key=self._config.api_key,
+            secrets=self._secrets(),
         )
+
+
+def _well_formed(text: str) -> str:
+    """Return the text without halves of characters, which neither JSON nor YAML can carry."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _sendable(request: LLMRequest) -> LLMRequest:
+    messages = tuple(replace(m, content=_well_formed(m.content)) for m in request.messages)
+    return replace(request, messages=messages)
