@@ -101,6 +101,14 @@ OPTIONS: tuple[Option, ...] = (
         env="OSMOSIS_LLM_TRACK_USAGE",
     ),
     Option(
+        "plan_only",
+        "plan_only",
+        _boolean,
+        False,
+        "Show what would be asked and what it would cost; nothing is asked or written.",
+        flag="--llm-dry-run",
+    ),
+    Option(
         "timeout_s",
         "timeout",
         _number(float, 0.1, "seconds"),
@@ -144,6 +152,16 @@ OPTIONS: tuple[Option, ...] = (
         1.0,
         "Longest wait before the first repetition, in seconds; doubles with each.",
         env="OSMOSIS_LLM_RETRY_DELAY",
+    ),
+    Option(
+        "concurrency",
+        "concurrency",
+        _number(int, 1, "requests"),
+        None,
+        "Requests at the same time; 16, 2 for models that run on your machines.",
+        flag="--llm-concurrency",
+        env="OSMOSIS_LLM_CONCURRENCY",
+        metavar="N",
     ),
     Option(
         "requests_per_minute",
@@ -216,6 +234,7 @@ class Settings:
 
     prompt_file: Path | None = None
     show_stats: bool = False
+    plan_only: bool = False
     timeout_s: float = 120.0
     provider: str = "openai"
     model: str | None = None
@@ -224,6 +243,7 @@ class Settings:
     """As the project says for its provider; the provider's variable comes before it."""
     max_retries: int = 3
     retry_delay_s: float = 1.0
+    concurrency: int | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     max_cost_usd: float | None = None

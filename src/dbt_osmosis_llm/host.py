@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Any
 
 from dbt_osmosis.core.exceptions import OsmosisError
@@ -42,6 +43,7 @@ class HostProject:
         self._context = context
         self._manifest = context.project.manifest
         self._selected = dict(_iter_candidate_nodes(context))
+        self._paths_with_texts: set[Path] = set()
         self._columns_in_database: dict[str, dict[str, str]] = {}
 
     @cached_property
@@ -66,6 +68,20 @@ class HostProject:
     def _parents(self, node: Any) -> list[str]:
         depends_on = getattr(node, "depends_on_nodes", None) or ()
         return [uid for uid in depends_on if uid in self._nodes]
+
+    def parents(self, node_id: str) -> set[str]:
+        """Return the nearest selected nodes upstream of a node, past those that are not."""
+        found: set[str] = set()
+        seen: set[str] = set()
+        open_ids = self._parents(self._nodes[node_id])
+        while open_ids:
+            uid = open_ids.pop()
+            if uid in self._selected:
+                found.add(uid)
+            elif uid not in seen:
+                seen.add(uid)
+                open_ids.extend(self._parents(self._nodes[uid]))
+        return found
 
     def ancestors(self, node_id: str) -> set[str]:
         """Return all nodes upstream of a node."""
@@ -135,9 +151,35 @@ class HostProject:
 
     def apply(self, node_id: str, texts: NodeTexts) -> None:
         """Take the texts into dbt-osmosis's node, which its sync then writes."""
-        writing.apply_texts(
-            self._context, self._selected[node_id], texts.description, texts.columns
-        )
+        node = self._selected[node_id]
+        writing.apply_texts(self._context, node, texts.description, texts.columns)
+        if texts.description is not None or texts.columns:
+            self._paths_with_texts.add(writing.target_path(self._context, node).resolve())
+
+    def finish(self, node_id: str) -> None:
+        """Write a YAML file as soon as its last node is done: what is paid for is safe then."""
+        if not writing.is_written(self._context, self._selected[node_id]):
+            return
+        path = self._path_of[node_id]
+        self._unfinished[path].discard(node_id)
+        if not self._unfinished[path] and path in self._paths_with_texts:
+            nodes = [self._selected[uid] for uid, other in self._path_of.items() if other == path]
+            writing.write_nodes(self._context, nodes)
+
+    @cached_property
+    def _path_of(self) -> dict[str, Path]:
+        selected = self._selected.items()
+        written = {uid: node for uid, node in selected if writing.is_written(self._context, node)}
+        return {
+            uid: writing.target_path(self._context, node).resolve() for uid, node in written.items()
+        }
+
+    @cached_property
+    def _unfinished(self) -> dict[Path, set[str]]:
+        groups: dict[Path, set[str]] = {}
+        for node_id, path in self._path_of.items():
+            groups.setdefault(path, set()).add(node_id)
+        return groups
 
     def check_targets(self) -> None:
         """Make sure, before anything is paid for, that each text has a file to go to.

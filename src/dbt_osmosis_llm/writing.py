@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,17 @@ def target_path(context: Any, node: Any) -> Path:
     """Return the YAML file that dbt-osmosis's sync writes a node to."""
     path: Path = sync._resolve_sync_yaml_paths(context, node)[1]
     return path
+
+
+def write_nodes(context: Any, nodes: Sequence[Any]) -> None:
+    """Write all nodes of one YAML file to it now, by dbt-osmosis's own sync.
+
+    It goes through a temporary file and a rename: the file is whole at any moment.
+    """
+    if len(nodes) == 1:
+        sync.sync_node_to_yaml(context, nodes[0], commit=True)
+    else:
+        sync._sync_node_group_to_yaml(context, list(nodes), commit=True)
 
 
 def apply_texts(

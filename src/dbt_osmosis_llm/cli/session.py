@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
 
 from dbt_osmosis_llm.cli.options import by_name
+from dbt_osmosis_llm.cli.progress import Progress
 from dbt_osmosis_llm.config import Settings, SettingsError, load_settings
-from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client
+from dbt_osmosis_llm.llm.client import (
+    LLMClient,
+    LLMConfig,
+    build_client,
+    find_provider,
+    price_of,
+)
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.llm.prompts import Prompts, load_prompts
 from dbt_osmosis_llm.llm.usage import get_usage_stats
 from dbt_osmosis_llm.synthesis.engine import Engine, RunReport
+from dbt_osmosis_llm.synthesis.estimate import EstimatingClient
 
+_GRACE_S = 10.0
+_INTERRUPTED = 130
 _META_KEY = "dbt_osmosis_llm.session"
 
 
@@ -37,11 +51,15 @@ def user_errors() -> Iterator[None]:
 class Session:
     """The settings, the client and the outcome of one run."""
 
-    def __init__(self, settings: Settings, prompts: Prompts, client: LLMClient) -> None:
+    def __init__(
+        self, settings: Settings, prompts: Prompts, client: LLMClient, config: LLMConfig
+    ) -> None:
         self.settings = settings
+        self._config = config
         self.prompts = prompts
         self.client = client
         self.report: RunReport | None = None
+        self.interrupted = False
 
     @classmethod
     def prepare(cls, flags: dict[str, Any], kwargs: Mapping[str, Any]) -> Session:
@@ -55,32 +73,64 @@ class Session:
                 by_name(flags), kwargs.get("project_dir"), cli_vars(kwargs.get("vars"))
             )
             prompts = load_prompts(settings.prompt_file, settings.prompt_overrides)
-            client = build_client(LLMConfig.from_env(settings))
-        return cls(settings, prompts, client)
+            config = LLMConfig.from_env(settings)
+            client: LLMClient
+            if settings.plan_only:
+                client = EstimatingClient(config.provider, config.model, price_of(config))
+            else:
+                client = build_client(config)
+        return cls(settings, prompts, client, config)
 
     def synthesize(self, context: Any) -> None:
         """Fill what the context's nodes lack; dbt-osmosis writes it afterwards."""
         from dbt_osmosis_llm.host import HostProject
 
+        progress = Progress()
         engine = Engine(
             self.client,
             self.prompts,
+            concurrency=self._config.max_in_flight,
             max_sql_chars=self.settings.max_sql_chars,
             redact_pii=self.settings.redact_pii,
+            warm_up=find_provider(self._config.provider).cache_needs_answer,
+            observer=progress.update,
         )
         self._project = HostProject(context)
         with user_errors():
             self._project.check_targets()
-        self.report = engine.run(self._project)
+        self._handle_signals(engine)
+        with progress:
+            self.report = engine.run(self._project)
+
+    def _handle_signals(self, engine: Engine) -> None:
+        """Let Ctrl-C and SIGTERM end the run in order; a second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            if self.interrupted:
+                os._exit(_INTERRUPTED)  # files are replaced whole: there is nothing to clean up
+            self.interrupted = True
+            click.echo(
+                f"Stopping: no new requests, waiting up to {_GRACE_S:.0f} s for answers in "
+                "flight; once more to leave at once.",
+                err=True,
+            )
+            engine.stop(_GRACE_S)
+
+        for name in ("SIGINT", "SIGTERM"):
+            signal.signal(getattr(signal, name), stop)
 
     def check_written(self) -> None:
         """Find the texts that dbt-osmosis could not write."""
-        if self.report is not None:
+        if self.report is not None and not self.settings.plan_only:
             self.report.not_written = self._project.not_written(self.report.node_ids_with_texts)
 
     @property
     def exit_code(self) -> int:
         """Return 0 when all was answered, 1 when nodes failed, 2 when the run had to stop."""
+        if self.interrupted:
+            return _INTERRUPTED
         if self.report is None:
             return 0
         return 2 if self.report.stopped_by else int(self.report.has_failures)
@@ -106,7 +156,9 @@ def run_with_synthesis(
     """
     session = Session.prepare(flags, kwargs)
     click.get_current_context().meta[_META_KEY] = session
-    if kwargs.get("dry_run"):
+    if session.settings.plan_only:
+        kwargs["dry_run"] = True  # dbt-osmosis writes nothing then
+    elif kwargs.get("dry_run"):
         click.echo(
             "--dry-run with --synthesize asks the model, which may cost money, and writes nothing.",
             err=True,
@@ -119,9 +171,18 @@ def run_with_synthesis(
     finally:
         if session.report is not None:
             session.check_written()
-            from dbt_osmosis_llm.cli.summary import print_summary
+            from dbt_osmosis_llm.cli.summary import print_plan, print_summary
 
-            print_summary(session.report, session.client, session.settings, get_usage_stats())
+            if isinstance(session.client, EstimatingClient):
+                print_plan(session.report, session.client)
+            else:
+                print_summary(
+                    session.report,
+                    session.client,
+                    session.settings,
+                    get_usage_stats(),
+                    interrupted=session.interrupted,
+                )
     if code := session.exit_code or host_exit:
         raise SystemExit(code)
 

@@ -13,12 +13,45 @@ from dbt_osmosis_llm.llm.client import LLMClient
 from dbt_osmosis_llm.llm.exceptions import LLMError
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
 from dbt_osmosis_llm.synthesis.engine import NodeOutcome, RunReport
+from dbt_osmosis_llm.synthesis.estimate import EstimatingClient, NodeEstimate
 
 _MAX_LINES = 20
 
 
+def print_plan(report: RunReport, client: EstimatingClient) -> None:
+    """Print what a run would ask, table by table, and what that would cost."""
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("table", overflow="fold")
+    for name in ("texts", "inherited", "requests", "prompt", "completion", "cost"):
+        table.add_column(name, justify="right", no_wrap=True)
+
+    def row(name: str, texts: int, inherited: int, estimate: NodeEstimate) -> None:
+        usage = estimate.usage
+        tokens = (f"{usage.input_tokens:,}", f"{usage.output_tokens:,}")
+        cost = money(estimate.cost_usd)
+        table.add_row(name, f"{texts}", f"{inherited}", f"{estimate.requests}", *tokens, cost)
+
+    for outcome in report.outcomes:
+        estimate = client.by_node.get(outcome.node_id, NodeEstimate())
+        row(outcome.node_id, outcome.asked, len(outcome.inherited), estimate)
+    inherited = sum(len(outcome.inherited) for outcome in report.outcomes)
+    asked = sum(outcome.asked for outcome in report.outcomes)
+    row("total", asked, inherited, client.total())
+    console.print(
+        f"What {client.provider}, model {client.model}, would be asked (tokens estimated):"
+    )
+    console.print(table)
+    console.print("Nothing was asked, nothing was written.")
+
+
 def print_summary(
-    report: RunReport, client: LLMClient, settings: Settings, stats: LLMUsageStats
+    report: RunReport,
+    client: LLMClient,
+    settings: Settings,
+    stats: LLMUsageStats,
+    *,
+    interrupted: bool = False,
 ) -> None:
     """Print one line, or the whole statistics with ``--llm-stats``, and every failure."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -30,6 +63,9 @@ def print_summary(
     if not report.selected:
         console.print("No table matched the selection.")
     _print_failures(console, report)
+    if interrupted:
+        tables = f"{report.not_asked} table{'s' if report.not_asked != 1 else ''}"
+        console.print(f"Interrupted; {tables} still to document, run again to go on.")
 
 
 def money(cost_usd: float | None) -> str:
@@ -113,7 +149,7 @@ def _print_failures(console: Console, report: RunReport) -> None:
     stopped = report.stopped_by
     by_reason: dict[str, list[NodeOutcome]] = {}
     for outcome in report.failures:
-        if outcome.error is not stopped:
+        if stopped is None or str(outcome.error) != str(stopped):
             by_reason.setdefault(str(outcome.error), []).append(outcome)
     for reason, outcomes in by_reason.items():
         heading = f"Failed, left for the next run: {reason}"
@@ -129,7 +165,8 @@ def _print_failures(console: Console, report: RunReport) -> None:
     if waiting:
         _print_list(console, "Left empty, because they come from a table that failed:", waiting)
     if stopped is not None:
-        console.print(_stopped_line(stopped, report.not_asked + 1))
+        cut_short = sum(str(outcome.error) == str(stopped) for outcome in report.failures)
+        console.print(_stopped_line(stopped, report.not_asked + cut_short))
 
 
 def _stopped_line(error: LLMError, nodes: int) -> str:

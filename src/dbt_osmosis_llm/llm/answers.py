@@ -24,6 +24,8 @@ def ask(
 ) -> tuple[Answer, LLMResponse]:
     """Return what ``read`` makes of the model's answer, and the response that it was made of.
 
+    Usage, cost, attempts and latency of the response are those of all requests made for it.
+
     An answer that cannot be read gets one repair request, which shows the model its answer and
     what is wrong with it. Refusals are final, and a cut answer would be cut again.
 
@@ -35,18 +37,29 @@ def ask(
     Raises:
         LLMError: No answer, or none that can be used.
     """
-    text = ""
+    first: LLMResponse | None = None
     try:
-        response = client.complete(request)
-        text = response.text
-        return read(response), response
+        first = client.complete(request)
+        return read(first), first
     except (LLMRefusalError, LLMTruncatedError):
         raise
     except LLMResponseError as error:
         logger.info("%s: %s; asking once more", request.custom_id, error)
-        request = repair_request(request, text, error)
+        request = repair_request(request, first.text if first else "", error)
     response = client.complete(request)
-    return read(response), response
+    answer = read(response)
+    return answer, response if first is None else _with_cost_of(response, first)
+
+
+def _with_cost_of(response: LLMResponse, first: LLMResponse) -> LLMResponse:
+    costs = (first.cost_usd, response.cost_usd)
+    return replace(
+        response,
+        usage=first.usage + response.usage,
+        cost_usd=None if None in costs else sum(cost for cost in costs if cost),
+        attempts=first.attempts + response.attempts,
+        latency_ms=first.latency_ms + response.latency_ms,
+    )
 
 
 def repair_request(request: LLMRequest, text: str, error: LLMResponseError) -> LLMRequest:

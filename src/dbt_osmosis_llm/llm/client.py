@@ -147,6 +147,7 @@ class LLMConfig:
             requests_per_minute=settings.requests_per_minute,
             tokens_per_minute=settings.tokens_per_minute,
             max_cost_usd=settings.max_cost_usd,
+            max_in_flight=settings.concurrency,
         )
 
     @classmethod
@@ -175,12 +176,17 @@ class LLMConfig:
         def env(variable: str | None) -> str | None:
             return read_env(variable, environ) if variable else None
 
-        found = {
+        found: dict[str, Any] = {
             "api_key": env(spec.key_env),
             "model": env(spec.model_env) or default_model or spec.default_model,
             "base_url": env(spec.base_url_env) or spec.base_url,
         }
-        fields_ = {**{key: value for key, value in found.items() if value is not None}, **given}
+        if spec.concurrency is not None:
+            found["max_in_flight"] = spec.concurrency
+        fields_: dict[str, Any] = {
+            **{key: value for key, value in found.items() if value is not None},
+            **given,
+        }
         options = {option: env(variable) for option, variable in spec.options_env.items()}
         fields_["options"] = {
             **{option: value for option, value in options.items() if value is not None},
@@ -297,12 +303,7 @@ def build_client(
             price nobody knows.
     """
     spec = find_provider(config.provider)
-    is_remote = spec.is_local and spec.base_url is not None and not _is_near(config.base_url)
-    price = Price(
-        None if is_remote else spec.price_provider,
-        config.options.get("price_model") or config.model,
-        api_url=config.base_url,
-    )
+    price = price_of(config)
     if config.max_cost_usd is not None and price.of(Usage(1, 0, 1)) is None:
         wanted = ", or set AZURE_OPENAI_MODEL to the model behind it" if spec.options_env else ""
         raise LLMConfigError(
@@ -322,6 +323,17 @@ def build_client(
         sleep=sleep,
     )
     return MeteredClient(client, price=price, stats=stats, secrets=config.secrets)
+
+
+def price_of(config: LLMConfig) -> Price:
+    """Return what the tokens of a configuration's model cost."""
+    spec = find_provider(config.provider)
+    is_remote = spec.is_local and spec.base_url is not None and not _is_near(config.base_url)
+    return Price(
+        None if is_remote else spec.price_provider,
+        config.options.get("price_model") or config.model,
+        api_url=config.base_url,
+    )
 
 
 _CLIENTS: dict[str, LLMClient] = {}

@@ -8,7 +8,8 @@
     ├── LLMResponseError      (dbt_osmosis LLMResponseError) an answer that cannot be used
     │   ├── LLMRefusalError   the model or a filter refused to answer
     │   └── LLMTruncatedError cut off at the bound on output before anything was whole
-    └── LLMBudgetError        the next request would pass the budget
+    ├── LLMBudgetError        the next request would pass the budget
+    └── LLMCancelledError     the run was stopped before the request was sent
 
 They subclass dbt-osmosis's own errors, so that code that catches those keeps working.
 """
@@ -114,3 +115,10 @@ class LLMBudgetError(LLMError):
     """The next request would pass the budget; no request was made."""
 
     ends_run = True
+    attempts = 0
+
+
+class LLMCancelledError(LLMError):
+    """The run was stopped before the request was sent."""
+
+    attempts = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -55,6 +56,9 @@ class LLMRequest:
     evidence: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """The facts that the messages were rendered from, JSON-like. Never sent to a provider: the
     offline provider writes from it, and tests can answer from it."""
+
+    cancelled: threading.Event | None = field(default=None, compare=False, repr=False)
+    """Set when nobody wants the answer any more: what waits for its turn is not sent."""
 
     @property
     def expected_usage(self) -> Usage:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError
+from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMCancelledError, LLMError
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, RateLimits
 
 if TYPE_CHECKING:
@@ -381,6 +381,9 @@ class RateLimitedClient:
         used_tokens: int | None = None
         requests = 1
         try:
+            if request.cancelled is not None and request.cancelled.is_set():
+                used_tokens = 0
+                raise LLMCancelledError("the run was stopped")
             response = self._inner.complete(request)
             requests = response.attempts
             # Some vendors do not count cached input; all of it is the safe side.

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.llm.exceptions import LLMBudgetError, LLMTimeoutError
+from dbt_osmosis_llm.llm.exceptions import LLMBudgetError, LLMCancelledError, LLMTimeoutError
 from dbt_osmosis_llm.llm.redaction import redact_secrets
 
 if TYPE_CHECKING:
@@ -314,6 +314,8 @@ class MeteredClient:
         started = self._clock()
         try:
             response = self._inner.complete(request)
+        except LLMCancelledError:
+            raise
         except Exception as error:
             self._stats.record_usage(
                 self.provider,

@@ -1,17 +1,22 @@
-"""Runs a plan: parents before children, one request per node, one failure never ends the run."""
+"""Runs a plan: parents before children, in parallel, one failure never ends the run."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.node import NodeEvidence
-from dbt_osmosis_llm.llm.answers import ask
+from dbt_osmosis_llm.llm.batch import (
+    LLMBatchConfig,
+    LLMBatchProcessor,
+    LLMBatchStats,
+    LLMResult,
+    Parts,
+)
 from dbt_osmosis_llm.llm.client import LLMClient
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
@@ -20,19 +25,26 @@ from dbt_osmosis_llm.llm.exceptions import (
     LLMTimeoutError,
     LLMTruncatedError,
 )
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMResponse
-from dbt_osmosis_llm.llm.parsing import parse_answer
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest
 from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.plan import (
     DocumentationAnswer,
     Missing,
     NodeTexts,
     build_request,
+    in_parts,
     read_texts,
 )
 
 _MAX_SILENT_IN_A_ROW = 5
-"""Nodes in a row without an answer of the server, after which it counts as down."""
+"""Requests in a row without an answer of the server, after which it counts as down; without a
+usable answer from the start, after which the model counts as unfit."""
+
+_TOO_LONG = re.compile(
+    r"context.{0,20}(length|window|size)|prompt is too long|too many (input )?tokens"
+    r"|maximum number of tokens",
+    re.IGNORECASE,
+)
 
 
 class Project(Protocol):
@@ -40,6 +52,10 @@ class Project(Protocol):
 
     def node_ids(self) -> Sequence[str]:
         """Return the selected nodes, parents before children."""
+        ...
+
+    def parents(self, node_id: str) -> set[str]:
+        """Return the nearest selected nodes upstream of a node."""
         ...
 
     def ancestors(self, node_id: str) -> set[str]:
@@ -64,6 +80,10 @@ class Project(Protocol):
 
     def apply(self, node_id: str, texts: NodeTexts) -> None:
         """Take generated texts into the node, to be written with it."""
+        ...
+
+    def finish(self, node_id: str) -> None:
+        """Hear that nothing will change in a node any more."""
         ...
 
 
@@ -127,167 +147,239 @@ class RunReport:
         return bool(self.failures or self.not_written)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One request about a node; with nothing named it stands for the node itself."""
+
+    node_id: str
+    missing: Missing = field(default_factory=Missing)
+    stage: Literal["node", "first", "half", "again"] = "node"
+
+
+@dataclass
+class _Node:
+    """A node that is being asked about."""
+
+    outcome: NodeOutcome
+    evidence: NodeEvidence | None = None
+    texts: NodeTexts = field(default_factory=NodeTexts)
+
+
 class Engine:
-    """Writes the missing texts of a project with one client."""
+    """Writes the missing texts of a project with one client.
+
+    Args:
+        client: Whom to ask.
+        prompts: The instructions.
+        concurrency: Requests at the same time; the texts do not depend on it.
+        max_sql_chars: Where to cut SQL.
+        redact_pii: Mask personal data.
+        warm_up: Wait for one answer before the rest starts, for the provider's prompt cache.
+        observer: Gets the report and the batch's statistics as they grow.
+    """
 
     def __init__(
         self,
         client: LLMClient,
         prompts: Prompts,
         *,
+        concurrency: int = 1,
         max_sql_chars: int | None = None,
         redact_pii: bool = False,
+        warm_up: bool = False,
+        observer: Callable[[RunReport, LLMBatchStats], None] | None = None,
     ) -> None:
         self._client = client
         self._prompts = prompts
+        self._config = LLMBatchConfig(max_workers=concurrency, warm_up=warm_up)
         self._max_sql_chars = max_sql_chars
         self._redact_pii = redact_pii
+        self._observer = observer
+        self._batch: LLMBatchProcessor[_Part] | None = None
+
+    def stop(self, grace_s: float) -> None:
+        """Ask nothing new; wait so many seconds for the answers in flight."""
+        if self._batch is not None:
+            self._batch.stop(grace_s)
 
     def run(self, project: Project) -> RunReport:
         """Ask for what each node lacks and take the texts into the project."""
         started = time.monotonic()
-        report = RunReport()
-        self._answered = False
-        self._silent_in_a_row = 0
-        missing_after_failure: dict[str, set[str]] = {}
+        self._project = project
+        self._report = report = RunReport()
+        self._nodes: dict[str, _Node] = {}
+        self._finished: set[str] = set()
+        self._missing_after_failure: dict[str, set[str]] = {}
+        self._answered = self._succeeded = False
+        self._silent_in_a_row = self._failed_in_a_row = 0
         node_ids = project.node_ids()
         report.selected = len(node_ids)
-        for node_id in node_ids:
-            outcome = self._run_node(project, node_id, report, missing_after_failure)
-            if outcome is None:
-                continue
-            report.outcomes.append(outcome)
-            if outcome.error is not None:
-                lost = {name.lower() for name in project.missing(node_id).columns}
-                missing_after_failure[node_id] = lost
-                self._stop_if_hopeless(report, outcome.error)
+        self._batch = LLMBatchProcessor(
+            self._client,
+            self._build,
+            self._take,
+            DocumentationAnswer,
+            self._config,
+            on_done=self._finish,
+            observer=self._tell,
+        )
+        self._batch.run(
+            [_Part(node_id) for node_id in node_ids],
+            {_Part(n): [_Part(parent) for parent in project.parents(n)] for n in node_ids},
+        )
+        self._finish_what_was_stopped(node_ids)
+        report.outcomes = [self._nodes[n].outcome for n in node_ids if n in self._nodes]
         report.seconds = time.monotonic() - started
         return report
 
-    def _run_node(
-        self,
-        project: Project,
-        node_id: str,
-        report: RunReport,
-        missing_after_failure: dict[str, set[str]],
-    ) -> NodeOutcome | None:
-        if project.missing(node_id).columns:
-            project.inherit(node_id)
-        outcome = NodeOutcome(node_id, inherited=project.inherited_columns(node_id))
-        missing = project.missing(node_id)
-        if missing and missing_after_failure:
-            missing, outcome.waiting = _without_waiting(
-                missing, project.ancestors(node_id), missing_after_failure
-            )
-        if not missing:
-            return outcome if outcome.inherited or outcome.waiting else None
-        if report.stopped_by is not None:
-            report.not_asked += 1
-            report.texts_not_asked += len(missing)
-            return outcome if outcome.inherited else None
-        outcome.asked = len(missing)
-        texts = NodeTexts()
-        try:
-            self._ask(project.evidence(node_id), missing, texts)
-        except LLMError as error:
-            outcome.error = error
-        except Exception as error:  # noqa: BLE001  # one node never takes paid answers with it
-            logger.debug("%s", node_id, exc_info=True)
-            outcome.error = LLMError(f"unexpected {type(error).__name__}: {error}")
-        # What came before an error is paid for, and kept.
-        project.apply(node_id, texts)
-        outcome.description_written = texts.description is not None
-        outcome.description_unknown = texts.description_answered and texts.description is None
-        outcome.generated = tuple(texts.columns)
-        outcome.unknown = tuple(texts.unknown)
-        if outcome.error is None:
-            self._answered, self._silent_in_a_row = True, 0
-            outcome.unanswered = tuple(texts.unanswered)
-        return outcome
+    def _tell(self, stats: LLMBatchStats) -> None:
+        if self._observer is not None:
+            self._observer(self._report, stats)
 
-    def _ask(self, node: NodeEvidence, missing: Missing, texts: NodeTexts) -> None:
-        """Collect the texts of a node: what an answer leaves out is asked for once more, alone."""
-        rest = self._ask_in_parts(node, missing, texts)
-        if rest:
-            with suppress(LLMResponseError):  # the first answer is as good as it was
-                self._ask_in_parts(node, rest, texts)
-        if texts.invented:
-            logger.warning(
-                "%s: the answer names columns that do not exist; ignored: %s",
-                node.unique_id,
-                ", ".join(sorted(set(texts.invented))),
-            )
-        if texts.unanswered:
-            logger.warning(
-                "%s: the answer leaves out: %s", node.unique_id, ", ".join(texts.unanswered)
-            )
-
-    def _ask_in_parts(
-        self, node: NodeEvidence, missing: Missing, texts: NodeTexts, *, is_half: bool = False
-    ) -> Missing:
-        """Ask once, and for what a cut answer lacks in two halves.
-
-        Returns:
-            What whole answers left out.
-
-        Raises:
-            LLMTruncatedError: A single text or a half was cut before anything in it was whole:
-                still smaller requests would meet the same bound.
-        """
+    def _build(self, part: _Part) -> LLMRequest | Parts[_Part] | None:
+        if part.stage == "node":
+            return self._begin(part.node_id)
+        evidence = self._nodes[part.node_id].evidence
+        assert evidence is not None  # noqa: S101  # set before the first part exists
         request = build_request(
-            node,
-            missing,
+            evidence,
+            part.missing,
             self._prompts,
             max_sql_chars=self._max_sql_chars,
             redact_pii=self._redact_pii,
         )
         logger.info("Asking %s for %s", self._client.model, request.description)
-        try:
-            found, response = ask(self._client, request, partial(_read, missing=missing))
-            is_cut = response.finish_reason is FinishReason.LENGTH
-        except LLMTruncatedError:
-            if is_half or len(missing) == 1:
-                raise
-            found, is_cut = NodeTexts(unanswered=list(missing.columns)), True
-        texts.take(found)
-        rest = missing.without(found)
-        if not is_cut or not rest:
-            return rest
-        left_out: list[Missing] = []
-        failure: LLMResponseError | None = None
-        for half in rest.halves():
-            try:
-                left_out.append(self._ask_in_parts(node, half, texts, is_half=True))
-            except LLMResponseError as error:  # noqa: PERF203  # the other half may fare better
-                failure = failure or error
-        if failure is not None:
-            raise failure
-        return Missing(
-            any(part.description for part in left_out),
-            tuple(name for part in left_out for name in part.columns),
-        )
+        return request
 
-    def _stop_if_hopeless(self, report: RunReport, error: LLMError) -> None:
+    def _begin(self, node_id: str) -> Parts[_Part] | None:
+        """See what a node lacks now that its parents are done."""
+        outcome = NodeOutcome(node_id)
+        missing = self._still_missing(node_id, outcome)
+        if not missing:
+            if outcome.inherited or outcome.waiting:
+                self._nodes[node_id] = _Node(outcome)
+            return None
+        outcome.asked = len(missing)
+        node = self._nodes[node_id] = _Node(outcome)
+        node.evidence = self._project.evidence(node_id)
+        parts = in_parts(missing, node.evidence)
+        return Parts([_Part(node_id, missing, "first") for missing in parts])
+
+    def _still_missing(self, node_id: str, outcome: NodeOutcome) -> Missing:
+        """Inherit, and return what is still missing and can be asked for."""
+        project = self._project
+        if project.missing(node_id).columns:
+            project.inherit(node_id)
+        outcome.inherited = project.inherited_columns(node_id)
+        missing = project.missing(node_id)
+        if missing and self._missing_after_failure:
+            missing, outcome.waiting = _without_waiting(
+                missing, project.ancestors(node_id), self._missing_after_failure
+            )
+        return missing
+
+    def _take(self, result: LLMResult[_Part]) -> Iterable[_Part]:
+        """Keep the texts of an answer; return what has to be asked for next."""
+        part, error = result.item, result.error
+        node = self._nodes.setdefault(part.node_id, _Node(NodeOutcome(part.node_id)))
+        if error is not None:
+            self._see(error)
+            splits = part.stage in ("node", "first", "again") and len(part.missing) > 1
+            if splits and (isinstance(error, LLMTruncatedError) or _is_too_long(error)):
+                node.texts.take(NodeTexts(unanswered=list(part.missing.columns)))
+                return self._halves(part.node_id, part.missing)
+            if part.stage == "again" and isinstance(error, LLMResponseError):
+                return ()  # the first answer is as good as it was
+            node.outcome.error = node.outcome.error or error
+            return ()
+        self._answered = self._succeeded = True
+        self._silent_in_a_row = self._failed_in_a_row = 0
+        assert result.response is not None  # noqa: S101  # of a success
+        found = read_texts(result.parsed, part.missing)
+        node.texts.take(found)
+        rest = part.missing.without(found)
+        if not rest:
+            return ()
+        if result.response.finish_reason is FinishReason.LENGTH:
+            return self._halves(part.node_id, rest)
+        return () if part.stage == "again" else (_Part(part.node_id, rest, "again"),)
+
+    @staticmethod
+    def _halves(node_id: str, missing: Missing) -> list[_Part]:
+        return [_Part(node_id, half, "half") for half in missing.halves()]
+
+    def _finish(self, part: _Part) -> None:
+        """Take what was answered about a node into the project."""
+        self._finished.add(part.node_id)
+        node = self._nodes.get(part.node_id)
+        if node is None:
+            self._project.finish(part.node_id)
+            return
+        outcome, texts, project = node.outcome, node.texts, self._project
+        node.evidence = None
+        # What came before an error is paid for, and kept.
+        project.apply(outcome.node_id, texts)
+        outcome.description_written = texts.description is not None
+        outcome.description_unknown = texts.description_answered and texts.description is None
+        outcome.generated = tuple(texts.columns)
+        outcome.unknown = tuple(texts.unknown)
+        if outcome.error is not None:
+            lost = {name.lower() for name in project.missing(outcome.node_id).columns}
+            self._missing_after_failure[outcome.node_id] = lost
+        else:
+            outcome.unanswered = tuple(texts.unanswered)
+        if texts.invented:
+            logger.warning(
+                "%s: the answer names columns that do not exist; ignored: %s",
+                outcome.node_id,
+                ", ".join(sorted(set(texts.invented))),
+            )
+        project.finish(outcome.node_id)
+
+    def _finish_what_was_stopped(self, node_ids: Sequence[str]) -> None:
+        """Keep what was answered about nodes that a stop left open, and count the rest."""
+        report = self._report
+        for node_id in node_ids:
+            if node_id in self._finished:
+                continue
+            if node_id in self._nodes:
+                self._finish(_Part(node_id))
+                left = self._project.missing(node_id)
+            else:
+                outcome = NodeOutcome(node_id)
+                left = self._still_missing(node_id, outcome)
+                if outcome.inherited or outcome.waiting:
+                    self._nodes[node_id] = _Node(outcome)
+                self._project.finish(node_id)
+            if left and (node_id not in self._nodes or not self._nodes[node_id].outcome.error):
+                report.not_asked += 1
+                report.texts_not_asked += len(left)
+
+    def _see(self, error: LLMError) -> None:
+        """Stop asking when no other request can succeed either."""
         silent = isinstance(error, LLMTimeoutError) or (
             isinstance(error, LLMAPIError)
             and (error.unreachable or (error.status_code or 0) >= 500)
         )
         self._silent_in_a_row = self._silent_in_a_row + 1 if silent else 0
         self._answered |= not silent
+        self._failed_in_a_row += 1
         # A server that has never answered is down, not flaky: do not wait for it at each node.
         down = isinstance(error, LLMAPIError) and error.unreachable and not self._answered
-        if error.ends_run or down or self._silent_in_a_row >= _MAX_SILENT_IN_A_ROW:
-            report.stopped_by = error
+        # Nor is a model any good whose every answer is unusable.
+        useless = not self._succeeded and self._failed_in_a_row >= _MAX_SILENT_IN_A_ROW
+        silent_for_long = self._silent_in_a_row >= _MAX_SILENT_IN_A_ROW
+        if error.ends_run or down or silent_for_long or useless:
+            self._report.stopped_by = self._report.stopped_by or error
+            assert self._batch is not None  # noqa: S101  # it called
+            self._batch.stop()
 
 
-def _read(response: LLMResponse, missing: Missing) -> NodeTexts:
-    texts = read_texts(parse_answer(response, DocumentationAnswer), missing)
-    if not texts.answers_something:
-        kind = (
-            LLMTruncatedError if response.finish_reason is FinishReason.LENGTH else LLMResponseError
-        )
-        raise kind("the answer is JSON with none of the keys asked for")
-    return texts
+def _is_too_long(error: LLMError) -> bool:
+    """Tell whether a request would pass the model's context window."""
+    if not isinstance(error, LLMAPIError) or error.status_code not in (400, 413, 422):
+        return False
+    return error.code == "context_length_exceeded" or bool(_TOO_LONG.search(str(error)))
 
 
 def _without_waiting(

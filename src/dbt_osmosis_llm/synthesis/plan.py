@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from dbt_osmosis_llm.llm.prompts import PromptKind, Prompts
 _OUTPUT_TOKENS = 300
 _OUTPUT_TOKENS_PER_COLUMN = 80
 """A 40-word text, its key and the JSON around it, with room to spare."""
+
+_MAX_COLUMNS = 25
+"""Of one request: the more there are, the more of them models get wrong or leave out."""
 
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """Names of properties that every provider's JSON schema takes."""
@@ -121,6 +125,20 @@ def build_request(
         description=f"{texts} text{'s' if texts != 1 else ''} of {node.name}",
         evidence=evidence,
     )
+
+
+def in_parts(missing: Missing, node: NodeEvidence) -> list[Missing]:
+    """Return what one request each asks for: at most 25 columns, neighbours in the SQL together.
+
+    The table's own text is asked for once, with the first of them.
+    """
+    place = {name.lower(): index for index, name in enumerate(node.facts.columns)}
+    columns = sorted(missing.columns, key=lambda name: place.get(name.lower(), len(place)))
+    count = max(1, math.ceil(len(columns) / _MAX_COLUMNS))
+    size = math.ceil(len(columns) / count)
+    parts = [tuple(columns[start : start + size]) for start in range(0, len(columns), size or 1)]
+    first, *rest = parts or [()]
+    return [Missing(missing.description, first), *(Missing(columns=part) for part in rest)]
 
 
 def _prompt_kind(missing: Missing) -> PromptKind:

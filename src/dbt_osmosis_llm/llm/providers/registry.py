@@ -45,6 +45,11 @@ class ProviderSpec:
     reasoning_headroom_tokens: int = 4096
     """Added to each bound on output: reasoning counts towards it before the first word."""
 
+    concurrency: int | None = None
+    """Requests at the same time; None: as many as `LLMConfig` has."""
+    cache_needs_answer: bool = False
+    """True: a shared prompt is in the provider's cache only after the first answer began."""
+
     @property
     def is_local(self) -> bool:
         """Tell whether the model runs on the user's own machines: free, and without quota."""
@@ -84,6 +89,8 @@ def _compatible(
         price_provider=price_provider,
         dialect=dialect,
         reasoning_headroom_tokens=1024 if price_provider == FREE else 4096,
+        # A server that answers one after the other uses up the time of those that wait.
+        concurrency=2 if price_provider == FREE else None,
     )
 
 
@@ -129,6 +136,7 @@ _ROWS = (
         model_env="ANTHROPIC_MODEL",
         base_url_env="ANTHROPIC_BASE_URL",
         price_provider="anthropic",
+        cache_needs_answer=True,
         dialect=Dialect(output_bound=None),  # max_tokens is mandatory: there is nothing to drop
     ),
     ProviderSpec(

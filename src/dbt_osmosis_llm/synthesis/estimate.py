@@ -1,0 +1,72 @@
+"""What a run would ask and cost: the run itself, with a client that asks nobody.
+
+Children see placeholders where their parents' new texts would stand, so that prompts have about
+the length that they will have.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
+from dbt_osmosis_llm.llm.usage import Price, Usage
+
+_PLACEHOLDER = "A text of the length that most texts of columns have."
+_BYTES_PER_TOKEN = 4
+
+
+@dataclass
+class NodeEstimate:
+    """What would be asked about one node."""
+
+    requests: int = 0
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float | None = 0.0
+    """None when the model's price is not known."""
+
+
+class EstimatingClient:
+    """Answers every request with placeholders and keeps count of what it would have taken."""
+
+    def __init__(self, provider: str, model: str, price: Price) -> None:
+        self.provider = provider
+        self.model = model
+        self._price = price
+        self.by_node: dict[str, NodeEstimate] = {}
+
+    def complete(self, request: LLMRequest) -> LLMResponse:
+        """Return placeholders in the form that the request's schema asks for."""
+        prompt = "\n".join(message.content for message in request.messages)
+        logger.debug("The prompt for %s:\n%s", request.custom_id, prompt)
+        text = json.dumps(_placeholders(request.schema or {}))
+        usage = Usage(
+            input_tokens=len(prompt.encode("utf-8", "replace")) // _BYTES_PER_TOKEN,
+            output_tokens=len(text) // _BYTES_PER_TOKEN,
+        )
+        node = self.by_node.setdefault(request.custom_id, NodeEstimate())
+        node.requests += 1
+        node.usage += usage
+        cost = self._price.of(usage)
+        known = node.cost_usd is not None and cost is not None
+        node.cost_usd = (node.cost_usd or 0.0) + (cost or 0.0) if known else None
+        return LLMResponse(text, usage=usage, provider=self.provider, model=self.model)
+
+    def total(self) -> NodeEstimate:
+        """Return the sum over all nodes."""
+        total = NodeEstimate()
+        for node in self.by_node.values():
+            total.requests += node.requests
+            total.usage += node.usage
+            known = total.cost_usd is not None and node.cost_usd is not None
+            total.cost_usd = (total.cost_usd or 0) + (node.cost_usd or 0) if known else None
+        return total
+
+
+def _placeholders(schema: Mapping[str, Any]) -> Any:
+    if "properties" in schema:
+        return {key: _placeholders(value) for key, value in schema["properties"].items()}
+    return _PLACEHOLDER
