@@ -73,7 +73,7 @@ class Session:
                 by_name(flags), kwargs.get("project_dir"), cli_vars(kwargs.get("vars"))
             )
             prompts = load_prompts(settings.prompt_file, settings.prompt_overrides)
-            config = LLMConfig.from_env(settings)
+            config = LLMConfig.from_env(settings, needs_key=not settings.plan_only)
             client: LLMClient
             if settings.plan_only:
                 client = EstimatingClient(config.provider, config.model, price_of(config))

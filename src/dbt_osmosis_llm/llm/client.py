@@ -117,12 +117,15 @@ class LLMConfig:
         cls,
         settings: Settings | None = None,
         environ: Mapping[str, str] | None = None,
+        *,
+        needs_key: bool = True,
     ) -> LLMConfig:
         """Return the configuration that settings and environment describe.
 
         Args:
             settings: Provider, model and bounds; read from the environment when None.
             environ: Instead of the process's environment.
+            needs_key: False when nobody will be asked.
 
         Raises:
             LLMConfigError: Unknown provider, or its key is not set.
@@ -138,6 +141,7 @@ class LLMConfig:
             settings.provider,
             environ,
             default_model=settings.project_model,
+            needs_key=needs_key,
             model=settings.model,
             timeout_s=settings.timeout_s,
             max_retries=settings.max_retries,
@@ -157,6 +161,7 @@ class LLMConfig:
         environ: Mapping[str, str] | None = None,
         *,
         default_model: str | None = None,
+        needs_key: bool = True,
         **given: Any,
     ) -> LLMConfig:
         """Return a configuration with what the provider's variables and row add to what is given.
@@ -164,6 +169,7 @@ class LLMConfig:
         Args:
             name: Name of a provider.
             environ: Instead of the process's environment.
+            needs_key: False when nobody will be asked.
             default_model: Asked where neither ``given`` nor the variable names one.
             given: Fields of this class; None counts as not given.
 
@@ -192,7 +198,7 @@ class LLMConfig:
             **{option: value for option, value in options.items() if value is not None},
             **given.get("options", {}),
         }
-        _require(spec, fields_)
+        _require(spec, fields_, needs_key=needs_key)
         if "base_url" in fields_:
             fields_["base_url"] = _checked_url(fields_["base_url"], spec.base_url_env)
         return cls(provider=spec.name, **fields_)
@@ -217,8 +223,8 @@ class LLMConfig:
         }
 
 
-def _require(spec: registry.ProviderSpec, given: Mapping[str, Any]) -> None:
-    if spec.key_required and not given.get("api_key"):
+def _require(spec: registry.ProviderSpec, given: Mapping[str, Any], *, needs_key: bool) -> None:
+    if needs_key and spec.key_required and not given.get("api_key"):
         raise LLMConfigError(
             f"Provider {spec.name!r} needs a key: set {spec.key_env}, or choose another "
             "provider with LLM_PROVIDER (ollama, lm-studio and offline need none)."
