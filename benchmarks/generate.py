@@ -23,13 +23,13 @@ Kind = Literal["source", "pass", "rename", "derived"]
 
 NAME = "generated"
 _PASSED, _RENAMED = 0.50, 0.15
-_NOUNS = "order customer payment refund item store ticket visit voucher shipment invoice".split()
+_NOUNS = ("order", "customer", "payment", "refund", "item", "store", "ticket", "visit", "voucher")
 _WORDS = {
-    "bigint": "number count quantity points seconds visits".split(),
-    "decimal(18,2)": "amount price fee tax discount balance".split(),
-    "varchar": "status channel region name code category".split(),
-    "timestamp": "created_at paid_at shipped_at closed_at updated_at".split(),
-    "boolean": "is_open is_paid is_late is_first has_note".split(),
+    "bigint": ["number", "count", "quantity", "points", "seconds", "visits"],
+    "decimal(18,2)": ["amount", "price", "fee", "tax", "discount", "balance"],
+    "varchar": ["status", "channel", "region", "name", "code", "category"],
+    "timestamp": ["created_at", "paid_at", "shipped_at", "closed_at", "updated_at"],
+    "boolean": ["is_open", "is_paid", "is_late", "is_first", "has_note"],
 }
 _TYPES = tuple(_WORDS)
 _NUMBERS = ("bigint", "decimal(18,2)")

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from dbt_osmosis_llm.facade import generate_model_spec_as_json as generate_model_spec_as_json
     from dbt_osmosis_llm.facade import generate_table_doc as generate_table_doc
     from dbt_osmosis_llm.facade import get_llm_client as get_llm_client
+    from dbt_osmosis_llm.llm.batch import LLMBatchConfig as LLMBatchConfig
+    from dbt_osmosis_llm.llm.batch import LLMBatchProcessor as LLMBatchProcessor
+    from dbt_osmosis_llm.llm.batch import LLMBatchStats as LLMBatchStats
+    from dbt_osmosis_llm.llm.batch import LLMResult as LLMResult
     from dbt_osmosis_llm.llm.client import LLMClient as LLMClient
     from dbt_osmosis_llm.llm.client import LLMConfig as LLMConfig
     from dbt_osmosis_llm.llm.client import build_client as build_client
@@ -50,6 +54,9 @@ _EXPORTS = {
     "get_llm_client": "facade",
     "get_usage_stats": "llm.usage",
     "LLMAPIError": "llm.exceptions",
+    "LLMBatchConfig": "llm.batch",
+    "LLMBatchProcessor": "llm.batch",
+    "LLMBatchStats": "llm.batch",
     "LLMBudgetError": "llm.exceptions",
     "LLMClient": "llm.client",
     "LLMConfig": "llm.client",
@@ -60,6 +67,7 @@ _EXPORTS = {
     "LLMRequest": "llm.messages",
     "LLMResponse": "llm.messages",
     "LLMResponseError": "llm.exceptions",
+    "LLMResult": "llm.batch",
     "LLMTimeoutError": "llm.exceptions",
     "LLMTruncatedError": "llm.exceptions",
     "LLMUsageStats": "llm.usage",

@@ -157,13 +157,21 @@ def test_one_failed_table_is_named_and_the_rest_written(shop: Shop, server: Loop
     assert [key for key, text in shop.texts().items() if not text] == []
 
 
+def test_a_key_that_is_wrong_from_the_start_is_tried_once(
+    shop: Shop, server: LoopbackServer
+) -> None:
+    server.script = lambda request, number: Reply(401)
+    assert shop.document().returncode == 2
+    assert len(server.requests) == 1
+
+
 def test_wrong_key_stops_at_once(shop: Shop, server: LoopbackServer) -> None:
     server.script = lambda request, number: (
         Reply(401, body={"error": {"message": f"Incorrect API key provided: {KEY}"}})
         if number > 2
         else None
     )
-    done = shop.document()
+    done = shop.document("--llm-concurrency", "1")
     assert done.returncode == 2
     assert len(server.requests) == 3
     assert "refused the key (401)" in done.stderr

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
+from dbt_osmosis_llm.llm.providers.registry import PROVIDERS
 
 BODY = {
     "model": "m",
@@ -16,6 +18,7 @@ BODY = {
     "response_format": {"type": "json_schema"},
 }
 OLD_BODY = {"model": "m", "max_tokens": 500, "response_format": {"type": "json_schema"}}
+CLAUDE = PROVIDERS["anthropic"].dialect
 GEMINI_BODY = {"generationConfig": {"responseMimeType": "application/json", "temperature": 1}}
 
 
@@ -59,6 +62,18 @@ def rejected(says: str, body: dict[str, Any], dialect: Dialect, **fields: Any) -
             BODY,
             Dialect(),
             Dialect(output_bound=None),
+        ),
+        (
+            "max_tokens is too large: 4876. This model supports at most 512 completion tokens",
+            BODY,
+            Dialect(),
+            Dialect(max_output_tokens=512),
+        ),
+        (
+            "max_tokens: 4876 > 512, which is the maximum allowed number of output tokens for m",
+            {"max_tokens": 4876},
+            CLAUDE,
+            replace(CLAUDE, max_output_tokens=512),
         ),
         (
             "Unknown parameter: 'response_format.json_schema.strict'",
@@ -110,6 +125,7 @@ def test_what_is_named_is_left_out(
     [
         ("messages: text content blocks must be non-empty", BODY, Dialect()),
         ("This model's maximum context length is 8192 tokens", BODY, Dialect()),
+        ("max_tokens: Field required", {"max_tokens": 1}, CLAUDE),
         ("temperature is deprecated", OLD_BODY, Dialect()),  # not sent: not ours to drop
         ("strict mode is on for your account", {"model": "m"}, Dialect()),
         ("response_format is wrong", BODY, Dialect(SchemaSupport.NONE)),  # nothing left to drop

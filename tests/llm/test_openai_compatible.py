@@ -74,7 +74,7 @@ def test_an_address_where_nobody_is_comes_with_its_variable_and_without_its_pass
         (
             Reply(body="<html>proxy</html>"),
             LLMResponseError,
-            "the server answered 200 with something that is not JSON",
+            "the server answered 200 with something that is not JSON; is the base URL right?",
         ),
     ],
     ids=["slow", "not JSON"],

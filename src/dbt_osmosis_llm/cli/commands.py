@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import click
 
@@ -11,11 +12,20 @@ from dbt_osmosis_llm.cli.options import by_name, setting_options, take_flags
 
 # What a command needs is loaded in it: this module is imported by every dbt-osmosis command.
 
+
+def _nearest_project() -> str:
+    """Return the folder of the nearest dbt_project.yml upwards, as the host's commands do."""
+    here = Path.cwd()
+    folders = (folder for folder in (here, *here.parents) if (folder / "dbt_project.yml").exists())
+    return str(next(folders, here))
+
+
 _project_dir = click.option(
     "--project-dir",
     type=click.Path(exists=True, file_okay=False),
-    default=".",
-    help="Where dbt_project.yml lies.  [default: .]",
+    default=_nearest_project,
+    show_default="the nearest folder upwards that has one",
+    help="Where dbt_project.yml lies.",
 )
 
 

@@ -19,7 +19,6 @@ from dbt_osmosis_llm.llm.client import (
     LLMClient,
     LLMConfig,
     build_client,
-    find_provider,
     price_of,
 )
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
@@ -92,7 +91,6 @@ class Session:
             concurrency=self._config.max_in_flight,
             max_sql_chars=self.settings.max_sql_chars,
             redact_pii=self.settings.redact_pii,
-            warm_up=find_provider(self._config.provider).cache_needs_answer,
             observer=progress.update,
         )
         self._project = HostProject(context)

@@ -121,7 +121,7 @@ def _print_statistics(
             f"{totals['output_tokens']:,} ({totals['reasoning_tokens']:,} reasoning)",
         ),
         ("cost", money(totals["cost_usd"])),
-        ("errors", f"{sum(errors.values())} ({by_class})" if errors else "0"),
+        ("failed requests", f"{sum(errors.values())} ({by_class})" if errors else "0"),
         ("time", f"{report.seconds:.1f} s, {totals['seconds']:.1f} s of it in requests"),
     ]
     console.print(f"\nDocumentation by {client.provider}, model {client.model}")

@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import jsonschema
@@ -21,8 +21,13 @@ from pydantic import BaseModel
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.answers import ask
-from dbt_osmosis_llm.llm.exceptions import LLMCancelledError, LLMError, LLMResponseError
-from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
+from dbt_osmosis_llm.llm.exceptions import (
+    LLMCancelledError,
+    LLMError,
+    LLMResponseError,
+    LLMTruncatedError,
+)
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.llm.retry import RetryingClient
 from dbt_osmosis_llm.llm.usage import Usage
@@ -33,15 +38,21 @@ if TYPE_CHECKING:
 Item = TypeVar("Item", bound=Hashable)
 
 _TICK_S = 0.2
-"""How often progress is told and a stop is looked for while nothing comes back."""
+"""How often progress is told while nothing comes back."""
+_MAX_COMPLAINT_CHARS = 200
+"""Of a validation, which quotes the answer first and says what is wrong with it last."""
 
 
 @dataclass(frozen=True)
 class LLMBatchConfig:
-    """How a batch is run."""
+    """How a batch is run.
+
+    Raises:
+        ValueError: A number is out of bounds.
+    """
 
     max_workers: int = 16
-    """Requests at the same time."""
+    """Requests at the same time, at least 1."""
     max_retries: int = 0
     """Repetitions of a request beyond those of the client, which has its own when built."""
     fail_fast: bool = False
@@ -49,12 +60,17 @@ class LLMBatchConfig:
     warm_up: bool = False
     """Wait for one good answer before the rest starts, where only then a prompt cache is filled."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("max_workers", 1), ("max_retries", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be at least {least}")
+
 
 @dataclass(frozen=True)
 class Parts(Generic[Item]):
     """What a request builder returns for an item that is asked for in several requests."""
 
-    items: Sequence[Item]
+    items: Iterable[Item]
 
 
 @dataclass(frozen=True)
@@ -68,8 +84,16 @@ class LLMResult(Generic[Item]):
     """What the request builder handed on."""
     response: LLMResponse | None = None
     parsed: Any = None
-    """The answer as the batch's schema has it; None without a schema."""
+    """The answer as the batch's schema, or else the request's, has it; None for plain text."""
     error: LLMError | None = None
+    usage: Usage = field(default_factory=Usage)
+    """Tokens of every answer to this request, those that could not be used included."""
+    cost_usd: float | None = 0.0
+    """What these answers cost; None when that is not known."""
+    attempts: int = 0
+    """Requests made."""
+    latency_ms: float = 0.0
+    """Wall time from the request to its last answer."""
 
     @property
     def success(self) -> bool:
@@ -78,35 +102,16 @@ class LLMResult(Generic[Item]):
 
     @property
     def text(self) -> str:
-        """Return the answer as it came."""
+        """Return the answer as it came; empty when none can be used."""
         return "" if self.response is None else self.response.text
-
-    @property
-    def usage(self) -> Usage:
-        """Return the tokens of the answer, and of the one before it that could not be used."""
-        return Usage() if self.response is None else self.response.usage
-
-    @property
-    def cost_usd(self) -> float | None:
-        """Return what the answer cost; None when that is not known."""
-        return None if self.response is None else self.response.cost_usd
-
-    @property
-    def attempts(self) -> int:
-        """Return how many requests were made."""
-        if self.response is not None:
-            return self.response.attempts
-        return self.error.attempts if self.error is not None and self.request is not None else 0
-
-    @property
-    def latency_ms(self) -> float:
-        """Return the wall time of the call."""
-        return 0.0 if self.response is None else self.response.latency_ms
 
 
 @dataclass
 class LLMBatchStats:
-    """What became of a batch; `LLMBatchProcessor.run` returns it, observers see it grow."""
+    """What became of a batch; `LLMBatchProcessor.run` returns it, observers see it grow.
+
+    In the end every item is either completed, failed or skipped.
+    """
 
     items: int = 0
     completed: int = 0
@@ -115,54 +120,45 @@ class LLMBatchStats:
     done: int = 0
     """Items of which nothing is open any more, those that needed no request included."""
     skipped: int = 0
-    """Items that needed no request, and those that were not started before a stop."""
+    """Items that needed no request; in the end also those that a stop left open."""
     in_flight: int = 0
     """Requests that are being answered now."""
     total_tokens: int = 0
+    """Tokens in and out, those of answers that could not be used included."""
     total_cost_usd: float | None = 0.0
     """None as soon as one answer has no known price."""
     elapsed_seconds: float = 0.0
+    errors: dict[Any, Exception] = field(default_factory=dict)
+    """Failed item to the first error that made it fail."""
 
 
 Built = LLMRequest | tuple[LLMRequest, Any] | Parts[Item] | None
 RequestBuilder = Callable[[Item], Built[Item]]
 ResultHandler = Callable[[LLMResult[Item]], Iterable[Item] | None]
 Schema = type[BaseModel] | Mapping[str, Any]
-
-
-@dataclass
-class _Task(Generic[Item]):
-    """An item, and the given item that it is a part of."""
-
-    item: Item
-    root: Item
-    extra: Any = None
-    request: LLMRequest | None = None
-
-
-@dataclass
-class _Root:
-    """A given item on its way."""
-
-    waits_for: int
-    open_parts: int = 0
-    failed: bool = False
-    asked: bool = False
+_Reader = Callable[[LLMResponse], Any]
 
 
 class LLMBatchProcessor(Generic[Item]):
-    """Asks a model about many items.
+    """Asks a model about many items; serves for one run.
+
+    An exception in a builder, a handler or ``on_done`` makes its item fail and no other.
 
     Args:
         client: Whom to ask.
         request_builder: Makes an item's request when its turn has come: a request, ``(request,
             extra)`` to hand something on to the handler, `Parts`, or None to skip the item.
-        result_handler: Gets every result. What it returns is asked next, as part of the same item.
-        schema: What answers must be: a pydantic model or a JSON schema; None takes any text.
-            Requests without a schema of their own get this one.
+        result_handler: Gets every result, errors included, but not what a stop took back. What it
+            returns is asked next, as part of the same item, which then has not failed.
+        schema: What answers must be: a pydantic model or the JSON schema of an object; None takes
+            any text. Requests without a schema of their own get this one.
         config: How to run.
         on_done: Gets an item when nothing of it is open any more, before those that wait for it.
         observer: Gets the statistics whenever something changed, and several times a second.
+        clock: Seconds that never go back.
+
+    Raises:
+        ValueError: ``schema`` is no JSON schema.
     """
 
     def __init__(
@@ -178,35 +174,51 @@ class LLMBatchProcessor(Generic[Item]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config or LLMBatchConfig()
-        self._client = _Tally(client)
+        self._cancelled = threading.Event()
+        self._client: LLMClient = _Gate(client)
         if self._config.max_retries:
-            retries = self._config.max_retries
-            inner = RetryingClient(client, max_retries=retries, retry_delay_s=1.0)
-            self._client = _Tally(inner)
+            self._client = RetryingClient(
+                self._client,
+                max_retries=self._config.max_retries,
+                retry_delay_s=1.0,
+                sleep=self._wait,
+            )
         self._build = request_builder
         self._handle = result_handler
-        self._schema = schema
+        self._schema = schema.model_json_schema() if isinstance(schema, type) else schema
+        self._read = None if schema is None else _reader(schema)
         self._on_done = on_done
         self._observer = observer
         self._clock = clock
-        self._finished: queue.SimpleQueue[LLMResult[Item]] = queue.SimpleQueue()
-        self._cancelled = threading.Event()
+        self._finished: queue.SimpleQueue[tuple[_Task[Item], LLMResult[Item]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._has_run = False
+        self._stopped = False
         self._give_up_at: float | None = None
 
     def stop(self, grace_s: float | None = None) -> None:
-        """Start nothing new; may be called from any thread and from a signal handler.
+        """Start nothing new; may be called at any time, from any thread or signal handler.
 
         Args:
             grace_s: How long to wait for answers in flight; None waits for all of them.
         """
         if grace_s is not None:
-            self._give_up_at = self._clock() + grace_s
-        self._cancelled.set()
+            give_up_at = self._clock() + grace_s
+            earlier = self._give_up_at
+            self._give_up_at = give_up_at if earlier is None else min(earlier, give_up_at)
+        self._stopped = True
+        # The run sets the event: in a signal handler its lock may be held by what is interrupted.
+        # A simple queue's put may be interrupted by itself.
+        self._finished.put(None)
+
+    def _wait(self, seconds: float) -> None:
+        self._cancelled.wait(seconds)  # a stop ends the wait, and the gate is closed then
 
     @property
     def is_stopped(self) -> bool:
-        """Tell whether nothing new is started any more."""
-        return self._cancelled.is_set()
+        """Tell whether the batch was stopped, by its caller or by an error that ends it."""
+        return self._stopped
 
     def run(
         self,
@@ -222,7 +234,11 @@ class LLMBatchProcessor(Generic[Item]):
 
         Raises:
             ValueError: Items wait for each other in a circle.
+            RuntimeError: This processor has run before.
         """
+        if self._has_run:
+            raise RuntimeError("a batch processor runs once; make another for the next run")
+        self._has_run = True
         run = _Run(self, list(dict.fromkeys(items)), depends_on or {})
         try:
             return run.until_done()
@@ -230,8 +246,30 @@ class LLMBatchProcessor(Generic[Item]):
             self._cancelled.set()  # whatever still waits for its turn must not be sent
 
 
+@dataclass
+class _Task(Generic[Item]):
+    """An item to ask about, and the given item that it is, or is a part of."""
+
+    item: Item
+    root: Item
+    request: LLMRequest | None = None
+    extra: Any = None
+    read: _Reader | None = None
+
+
+@dataclass
+class _Root:
+    """A given item on its way."""
+
+    waits_for: int
+    open_parts: int = 1
+    """The item itself is the first."""
+    asked: bool = False
+    error: Exception | None = None
+
+
 class _Run(Generic[Item]):
-    """The state of one run of a batch."""
+    """The state of one run of a batch; everything but `_ask` stays in the calling thread."""
 
     def __init__(
         self,
@@ -249,166 +287,303 @@ class _Run(Generic[Item]):
                 self._dependents[other].append(item)
         self._path = _longest_paths(items, self._dependents, waits)
         self._order = {item: index for index, item in enumerate(items)}
-        self._ready: list[tuple[int, int, int, _Task[Item]]] = []
-        self._sequence = itertools.count()
-        self._running: dict[Item, _Task[Item]] = {}
-        self._warm = not processor._config.warm_up
+        self._ready: list[tuple[bool, int, int, _Task[Item]]] = []
+        self._parts = itertools.count()
+        self._in_flight = 0
+        self._is_warm = not processor._config.warm_up
+        self._observer = processor._observer
+        self._started_at = processor._clock()
         self.stats = LLMBatchStats(items=len(items))
         for item in items:
             if not waits[item]:
-                self._push(_Task(item, item))
+                self._push_root(item)
 
-    def _push(self, task: _Task[Item]) -> None:
-        # Parts of what has begun go first: they set their item, and what waits for it, free.
-        begun = 0 if task.item is not task.root else 1
-        rank = -self._path[task.root]
-        place = next(self._sequence) if not begun else self._order[task.root]
-        heapq.heappush(self._ready, (begun, rank, place, task))
+    def _push_root(self, item: Item) -> None:
+        rank = (True, -self._path[item], self._order[item])
+        heapq.heappush(self._ready, (*rank, _Task(item, item)))
+
+    def _push_part(self, item: Item, root: Item) -> None:
+        # Before anything new: it sets its item, and what waits for it, free.
+        rank = (False, -self._path[root], next(self._parts))
+        heapq.heappush(self._ready, (*rank, _Task(item, root)))
 
     def until_done(self) -> LLMBatchStats:
-        batch, started = self._batch, self._batch._clock()
-        while True:
-            self._start_what_is_ready()
-            self.stats.elapsed_seconds = batch._clock() - started
+        while self._step():
             self._tell()
-            if not self._running:
-                break
-            try:
-                result = batch._finished.get(timeout=_TICK_S)
-            except queue.Empty:
-                if batch._give_up_at is not None and batch._clock() >= batch._give_up_at:
-                    break
-                continue
-            self._take(result)
         stats = self.stats
-        stats.in_flight = 0
+        self._in_flight = 0
+        for item, root in self._roots.items():
+            if root.open_parts and root.error is not None:  # a stop left only the rest of it open
+                self._count_failure(item, root.error)
         stats.skipped = stats.items - stats.completed - stats.failed
+        self._tell()
         return stats
 
-    def _start_what_is_ready(self) -> None:
+    def _step(self) -> bool:
+        """Take one answer and start one request, or wait; return whether the run goes on."""
         batch = self._batch
-        while self._ready and not batch.is_stopped:
-            limit = batch._config.max_workers if self._warm else 1
-            if len(self._running) >= limit:
-                return
-            *_, task = heapq.heappop(self._ready)
-            self._start(task)
+        if batch.is_stopped:
+            batch._cancelled.set()
+        # One of each in turn: neither slow handlers nor slow builders keep the other waiting.
+        has_taken = self._take_next(0)
+        if self._start_next() or has_taken:
+            return True
+        if not self._in_flight:
+            return False
+        wait_s = _TICK_S
+        if batch._give_up_at is not None:
+            wait_s = min(wait_s, batch._give_up_at - batch._clock())
+            if wait_s <= 0:
+                return False
+        self._take_next(wait_s)
+        return True
 
-    def _start(self, task: _Task[Item]) -> None:
-        root = self._roots[task.root]
-        if task.item is task.root:
-            root.open_parts = 1
+    def _take_next(self, wait_s: float) -> bool:
+        try:
+            taken = self._batch._finished.get(block=wait_s > 0, timeout=wait_s)
+        except queue.Empty:
+            return False
+        if taken is not None:
+            task, result = taken
+            self._in_flight -= 1
+            self._is_warm = self._is_warm or result.success
+            self._count_cost(result)
+            self._settle(task, result)
+        return True
+
+    def _start_next(self) -> bool:
+        limit = self._batch._config.max_workers if self._is_warm else 1
+        if not self._ready or self._batch.is_stopped or self._in_flight >= limit:
+            return False
+        *_, task = heapq.heappop(self._ready)
         try:
             built = self._batch._build(task.item)
+            if isinstance(built, Parts):
+                self._add_parts(task.root, list(built.items))
+            elif built is not None:
+                self._send(task, built)
+                return True
         except Exception as error:  # noqa: BLE001  # one item's failure is its own
-            logger.debug("%s", task.item, exc_info=True)
-            self._settle(LLMResult(task.item, None, error=_unexpected(error)), task)
-            return
-        if isinstance(built, Parts):
-            self._add_parts(task, built.items)
-            self._close_part(task)
-            return
-        if built is None:
-            self._close_part(task)
-            return
-        request, task.extra = built if isinstance(built, tuple) else (built, None)
-        task.request = self._prepared(request)
-        root.asked = True
-        self._running[task.item] = task
-        threading.Thread(target=self._ask, args=(task,), name="llm batch", daemon=True).start()
+            logger.debug("%s: no request", task.item, exc_info=True)
+            failure = error if isinstance(error, LLMError) else _unexpected(error)
+            self._settle(task, LLMResult(task.item, task.request, task.extra, error=failure))
+        else:
+            self._close_part(task.root)
+        return True
 
-    def _prepared(self, request: LLMRequest) -> LLMRequest:
-        schema = self._batch._schema
-        if request.schema is None and schema is not None:
-            own = schema.model_json_schema() if isinstance(schema, type) else schema
-            request = replace(request, schema=own)
-        return replace(request, cancelled=self._batch._cancelled)
+    def _send(self, task: _Task[Item], built: LLMRequest | tuple[LLMRequest, Any]) -> None:
+        batch = self._batch
+        request, task.extra = built if isinstance(built, tuple) else (built, None)
+        if request.schema is None:
+            request = replace(request, schema=batch._schema)
+        task.read = batch._read or _reader(request.schema)
+        task.request = replace(request, cancelled=batch._cancelled)
+        # Not a pool: its threads would be waited for at the interpreter's exit, answer or not.
+        threading.Thread(target=self._ask, args=(task,), name="llm batch", daemon=True).start()
+        self._in_flight += 1
+        self._roots[task.root].asked = True
 
     def _ask(self, task: _Task[Item]) -> None:
         """Run in a thread of its own: ask, and put what came of it where the run looks."""
-        request = task.request
+        request, read = task.request, task.read
         assert request is not None  # noqa: S101  # set where the thread is started
+        assert read is not None  # noqa: S101
+        call = _Call(self._batch._client, self._batch._clock)
         result: LLMResult[Item] = LLMResult(task.item, request, task.extra)
         try:
-            parsed, response = ask(self._batch._client, request, self._read)
+            parsed, response = ask(call, request, read)
             result = replace(result, parsed=parsed, response=response)
         except LLMError as error:
             result = replace(result, error=error)
         except BaseException as error:  # noqa: BLE001  # a lost thread would hang the run
+            logger.debug("%s: no answer", task.item, exc_info=True)
             result = replace(result, error=_unexpected(error))
-        self._batch._finished.put(result)
+        result = replace(
+            result,
+            usage=call.usage,
+            cost_usd=call.cost_usd,
+            attempts=call.attempts,
+            latency_ms=call.seconds * 1000,
+        )
+        self._batch._finished.put((task, result))
 
-    def _read(self, response: LLMResponse) -> Any:
-        schema = self._batch._schema
-        if schema is None:
-            return None
-        if isinstance(schema, type):
-            return parse_answer(response, schema)
-        answer = parse_answer(response)
-        try:
-            jsonschema.validate(answer, dict(schema))
-        except jsonschema.ValidationError as error:
-            where = ".".join(map(str, error.absolute_path)) or "the object"
-            raise LLMResponseError(f"the answer does not fit: {where}: {error.message}") from None
-        return answer
-
-    def _take(self, result: LLMResult[Item]) -> None:
-        task = self._running.pop(result.item)
-        self._warm = self._warm or result.success
-        self._settle(result, task)
-
-    def _settle(self, result: LLMResult[Item], task: _Task[Item]) -> None:
-        root = self._roots[task.root]
-        more: Iterable[Item] = ()
-        is_lost = isinstance(result.error, LLMCancelledError)
-        if not is_lost and self._batch._handle is not None:
-            try:
-                more = self._batch._handle(result) or ()
-            except Exception as error:  # noqa: BLE001  # one item's failure is its own
-                logger.warning("%s: what came back could not be used: %s", task.item, error)
-                logger.debug("%s", task.item, exc_info=True)
-                root.failed = True
-        more = list(more)
-        if result.error is not None and not more:
-            root.failed = root.failed or not is_lost
-            if result.error.ends_run or (self._batch._config.fail_fast and not is_lost):
-                self._batch.stop()
-        if is_lost:
+    def _settle(self, task: _Task[Item], result: LLMResult[Item]) -> None:
+        batch, root = self._batch, self._roots[task.root]
+        if isinstance(result.error, LLMCancelledError) and batch.is_stopped:
             return  # its item stays open: nobody may take it for done
-        self._add_parts(task, more)
-        self._close_part(task)
+        more: list[Item] = []
+        try:
+            more = self._handled(result)
+        except Exception as error:  # noqa: BLE001  # one item's failure is its own
+            self._fail(task.root, error, "its result could not be handled")
+        if result.error is not None:
+            if not more:
+                root.error = root.error or result.error
+            if result.error.ends_run:
+                batch.stop()
+        if root.error is not None and batch._config.fail_fast:
+            batch.stop()
+        self._add_parts(task.root, more)
+        self._close_part(task.root)
 
-    def _add_parts(self, task: _Task[Item], items: Iterable[Item]) -> None:
-        for item in items:
-            self._roots[task.root].open_parts += 1
-            self._push(_Task(item, task.root))
+    def _handled(self, result: LLMResult[Item]) -> list[Item]:
+        if self._batch._handle is None:
+            return []
+        more = self._batch._handle(result)
+        if isinstance(more, (str, bytes)):
+            raise TypeError("a result handler returns items to ask next, or None; it returned text")
+        return [] if more is None else list(more)
 
-    def _close_part(self, task: _Task[Item]) -> None:
-        root = self._roots[task.root]
+    def _fail(self, item: Item, error: Exception, what: str) -> None:
+        logger.warning("%s: %s: %s: %s", item, what, type(error).__name__, error)
+        logger.debug("%s", item, exc_info=error)
+        root = self._roots[item]
+        root.error = root.error or error
+
+    def _add_parts(self, item: Item, parts: Sequence[Item]) -> None:
+        self._roots[item].open_parts += len(parts)
+        for part in parts:
+            self._push_part(part, item)
+
+    def _close_part(self, item: Item) -> None:
+        """Count one part of an item as done, and with the last one the item."""
+        batch, root, stats = self._batch, self._roots[item], self.stats
         root.open_parts -= 1
         if root.open_parts:
             return
-        self.stats.done += 1
-        if root.failed:
-            self.stats.failed += 1
+        if batch._on_done is not None:
+            try:
+                batch._on_done(item)
+            except Exception as error:  # noqa: BLE001  # one item's failure is its own
+                self._fail(item, error, "it could not be finished")
+                if batch._config.fail_fast:
+                    batch.stop()
+        stats.done += 1
+        if root.error is not None:
+            self._count_failure(item, root.error)
         elif root.asked:
-            self.stats.completed += 1
-        if self._batch._on_done is not None:
-            self._batch._on_done(task.root)
-        for item in self._dependents[task.root]:
-            self._roots[item].waits_for -= 1
-            if not self._roots[item].waits_for:
-                self._push(_Task(item, item))
+            stats.completed += 1
+        else:
+            stats.skipped += 1
+        for dependent in self._dependents[item]:
+            self._roots[dependent].waits_for -= 1
+            if not self._roots[dependent].waits_for:
+                self._push_root(dependent)
+
+    def _count_failure(self, item: Item, error: Exception) -> None:
+        self.stats.failed += 1
+        self.stats.errors[item] = error
+
+    def _count_cost(self, result: LLMResult[Item]) -> None:
+        stats = self.stats
+        stats.total_tokens += result.usage.input_tokens + result.usage.output_tokens
+        stats.total_cost_usd = _sum(stats.total_cost_usd, result.cost_usd)
 
     def _tell(self) -> None:
-        self.stats.in_flight = len(self._running)
-        self.stats.total_tokens, self.stats.total_cost_usd = self._batch._client.totals()
-        if self._batch._observer is not None:
-            self._batch._observer(self.stats)
+        self.stats.in_flight = self._in_flight
+        self.stats.elapsed_seconds = self._batch._clock() - self._started_at
+        if self._observer is None:
+            return
+        try:
+            self._observer(self.stats)
+        except Exception as error:  # noqa: BLE001  # a broken display loses no answer
+            logger.warning("Progress is not shown any more: %s: %s", type(error).__name__, error)
+            self._observer = None
+
+
+class _Gate:
+    """A client that lets no request through whose answer nobody wants any more."""
+
+    def __init__(self, inner: LLMClient) -> None:
+        self._inner = inner
+        self.provider = inner.provider
+        self.model = inner.model
+
+    def complete(self, request: LLMRequest) -> LLMResponse:
+        """Pass the request on unless it is cancelled."""
+        if request.cancelled is not None and request.cancelled.is_set():
+            raise LLMCancelledError("the run was stopped")
+        return self._inner.complete(request)
+
+
+class _Call:
+    """A client for one result: adds up what its answers take, whether they can be used or not."""
+
+    def __init__(self, inner: LLMClient, clock: Callable[[], float]) -> None:
+        self._inner = inner
+        self._clock = clock
+        self.provider = inner.provider
+        self.model = inner.model
+        self.usage = Usage()
+        self.cost_usd: float | None = 0.0
+        self.attempts = 0
+        self.seconds = 0.0
+
+    def complete(self, request: LLMRequest) -> LLMResponse:
+        """Pass the request on."""
+        started = self._clock()
+        try:
+            response = self._inner.complete(request)
+        except Exception as error:
+            self.attempts += getattr(error, "attempts", 1)
+            raise
+        finally:
+            self.seconds += self._clock() - started
+        self.attempts += response.attempts
+        self.usage += response.usage
+        self.cost_usd = _sum(self.cost_usd, response.cost_usd)
+        return response
+
+
+def _sum(cost_usd: float | None, more_usd: float | None) -> float | None:
+    return None if cost_usd is None or more_usd is None else cost_usd + more_usd
 
 
 def _unexpected(error: BaseException) -> LLMError:
-    return LLMError(f"unexpected {type(error).__name__}: {error}")
+    failure = LLMError(f"unexpected {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+def _reader(schema: Schema | None) -> _Reader:
+    """Return what makes of an answer what the schema wants; it raises LLMResponseError."""
+    if schema is None:
+        return _read_text
+    if isinstance(schema, type):
+        return lambda response: parse_answer(response, schema)
+    validator_class = jsonschema.validators.validator_for(schema)
+    try:
+        validator_class.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise ValueError(f"not a JSON schema: {error.message}") from None
+    validator = validator_class(schema)
+    return lambda response: _read_object(response, validator)
+
+
+def _read_text(response: LLMResponse) -> None:
+    if response.finish_reason in (FinishReason.REFUSAL, FinishReason.FILTERED):
+        parse_answer(response)  # raises, and says which of the two
+    if not response.text.strip():
+        is_cut = response.finish_reason is FinishReason.LENGTH
+        raise _truncated() if is_cut else LLMResponseError("the answer is empty")
+
+
+def _read_object(response: LLMResponse, validator: Any) -> dict[str, Any]:
+    answer = parse_answer(response)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(answer))
+    if error is None:
+        return answer
+    if response.finish_reason is FinishReason.LENGTH:
+        raise _truncated()
+    place = ".".join(map(str, error.absolute_path)) or "the object"
+    complaint = f"{place}: {error.message}"
+    if len(complaint) > _MAX_COMPLAINT_CHARS:
+        complaint = f"\u2026{complaint[-_MAX_COMPLAINT_CHARS:]}"
+    raise LLMResponseError(f"the answer does not fit: {complaint}")
+
+
+def _truncated() -> LLMTruncatedError:
+    return LLMTruncatedError("the answer was cut off at the bound on output tokens")
 
 
 def _longest_paths(
@@ -416,7 +591,7 @@ def _longest_paths(
     dependents: Mapping[Item, Sequence[Item]],
     waits: Mapping[Item, set[Item]],
 ) -> dict[Item, int]:
-    """Return how many items, one after the other, wait at most for each item and itself."""
+    """Return how many items, one after the other, wait at most for each item, itself included."""
     left = {item: len(dependents[item]) for item in items}
     path = dict.fromkeys(items, 1)
     free = [item for item in items if not left[item]]
@@ -427,32 +602,18 @@ def _longest_paths(
             if not left[parent]:
                 free.append(parent)
     if len(free) < len(items):
-        circle = [str(item) for item in items if left[item]]
-        raise ValueError(f"items wait for each other in a circle: {', '.join(circle[:5])}")
+        circle = _circle([item for item in items if left[item]], dependents, left)
+        raise ValueError(f"items wait for each other in a circle: {' -> '.join(circle)}")
     return path
 
 
-class _Tally:
-    """A client that adds up what its answers took, those included that could not be used."""
-
-    def __init__(self, inner: LLMClient) -> None:
-        self._inner = inner
-        self._lock = threading.Lock()
-        self._tokens = 0
-        self._cost_usd: float | None = 0.0
-        self.provider = inner.provider
-        self.model = inner.model
-
-    def complete(self, request: LLMRequest) -> LLMResponse:
-        """Pass the request on."""
-        response = self._inner.complete(request)
-        with self._lock:
-            self._tokens += response.usage.input_tokens + response.usage.output_tokens
-            known = self._cost_usd is not None and response.cost_usd is not None
-            self._cost_usd = (self._cost_usd or 0) + (response.cost_usd or 0) if known else None
-        return response
-
-    def totals(self) -> tuple[int, float | None]:
-        """Return tokens and US dollars."""
-        with self._lock:
-            return self._tokens, self._cost_usd
+def _circle(
+    items: Sequence[Item], dependents: Mapping[Item, Sequence[Item]], left: Mapping[Item, int]
+) -> list[str]:
+    """Return one circle among items each of which has a dependent among them."""
+    walked: dict[Item, int] = {}
+    item = items[0]
+    while item not in walked:
+        walked[item] = len(walked)
+        item = next(other for other in dependents[item] if left[other])
+    return [str(other) for other in [*list(walked)[walked[item] :], item]]

@@ -39,6 +39,7 @@ _MAX_DOUBT = 0.1
 """Of the limit; more would halve a small one."""
 _DECAY = 0.95
 """What experience keeps of its weight with each further request."""
+_WORTH_TELLING_S = 5.0
 _MIN_WAIT_S = 0.001
 """A shorter one may not move the clock at all."""
 
@@ -195,7 +196,11 @@ class RateLimiter:
         with self._lock:
             self._waiting.append(turn)
             try:
+                told = False
                 while (delay := self._delay(turn, tokens)) is None or delay > 0:
+                    if delay is not None and delay >= _WORTH_TELLING_S and not told:
+                        told = True
+                        logger.info("Waiting %.0f s for the rate limit", delay)
                     self._wait(turn, None if delay is None else max(delay, _MIN_WAIT_S))
                 return self._grant(tokens)
             finally:

@@ -174,7 +174,6 @@ class Engine:
         concurrency: Requests at the same time; the texts do not depend on it.
         max_sql_chars: Where to cut SQL.
         redact_pii: Mask personal data.
-        warm_up: Wait for one answer before the rest starts, for the provider's prompt cache.
         observer: Gets the report and the batch's statistics as they grow.
     """
 
@@ -186,12 +185,13 @@ class Engine:
         concurrency: int = 1,
         max_sql_chars: int | None = None,
         redact_pii: bool = False,
-        warm_up: bool = False,
         observer: Callable[[RunReport, LLMBatchStats], None] | None = None,
     ) -> None:
         self._client = client
         self._prompts = prompts
-        self._config = LLMBatchConfig(max_workers=concurrency, warm_up=warm_up)
+        # One answer before the rest: a wrong key, what the endpoint rejects and its limits are
+        # learned from one request instead of many, and a shared prompt is in the provider's cache.
+        self._config = LLMBatchConfig(max_workers=concurrency, warm_up=True)
         self._max_sql_chars = max_sql_chars
         self._redact_pii = redact_pii
         self._observer = observer

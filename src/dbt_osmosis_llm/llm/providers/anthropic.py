@@ -56,7 +56,7 @@ def encode_request(
         bound = (request.max_output_tokens or _ANSWER_TOKENS) + spec.reasoning_headroom_tokens
     body: dict[str, Any] = {
         "model": config.model,
-        "max_tokens": bound,
+        "max_tokens": dialect.bounded(bound),
         "messages": [
             {"role": m.role, "content": m.content} for m in request.messages if m.role != "system"
         ],

@@ -21,6 +21,8 @@ _SCHEMA = re.compile(
     r"|output_format|structured[ _-]output|json mode|response_?mime_?type|guided|grammar",
     re.IGNORECASE,
 )
+_BOUND = re.compile(r"\bmax_(completion_)?tokens\b|\bmaxOutputTokens\b|max_output_tokens")
+_MOST = re.compile(r"\d > (\d{2,7})\b|at most (\d{2,7})\b|less than or equal to (\d{2,7})\b")
 _INVALID_SCHEMA = re.compile(r"invalid schema", re.IGNORECASE)
 _BOUNDS = {"max_completion_tokens": "max_tokens", "max_tokens": "max_completion_tokens"}
 
@@ -47,6 +49,14 @@ class Dialect:
     output_bound: str | None = "max_completion_tokens"
     """Name of the parameter that bounds the answer; None: it takes none."""
     bound_renamed: bool = False
+    bound_required: bool = False
+    """True: the parameter cannot be left out."""
+    max_output_tokens: int | None = None
+    """What the endpoint says is the most that it takes for it."""
+
+    def bounded(self, tokens: int) -> int:
+        """Return a bound that the endpoint takes."""
+        return tokens if self.max_output_tokens is None else min(tokens, self.max_output_tokens)
 
     def without_rejected(self, error: LLMAPIError, body: Mapping[str, Any]) -> Dialect | None:
         """Return the dialect without what an error names, or None when it names nothing of ours.
@@ -66,8 +76,8 @@ class Dialect:
         named = re.search(r"\btemperature\b", said) and _UNKNOWN.search(said)
         if "temperature" in sent and (error.param == "temperature" or named):
             return replace(self, temperature=False)
-        # The newer name contains the older one: what is sent decides which is meant.
-        if self.output_bound in sent and re.search(rf"\b{self.output_bound}\b", said):
+        # Some name the older parameter whichever was sent.
+        if self.output_bound in sent and _BOUND.search(said):
             return self._with_other_bound(said)
         strict = self.schema is SchemaSupport.STRICT and "response_format" in sent
         if strict and re.search(r"\bstrict\b", said, re.IGNORECASE):
@@ -79,6 +89,11 @@ class Dialect:
         return self
 
     def _with_other_bound(self, said: str) -> Dialect:
+        stated = None if "context" in said.lower() else _MOST.search(said)
+        if stated:
+            return replace(self, max_output_tokens=int(next(filter(None, stated.groups()))))
+        if self.bound_required:
+            return self
         if not self.bound_renamed and self.output_bound in _BOUNDS and _UNKNOWN.search(said):
             return replace(self, output_bound=_BOUNDS[self.output_bound], bound_renamed=True)
         return replace(self, output_bound=None)  # under any name, or too large for the model

@@ -62,16 +62,16 @@ def status_error(
         return None if value is None else redact_secrets(str(value), secrets)
 
     text = shown(_one_line(said)) or ""
-    reason = f": {text[:_MAX_SAID]}" if text else ""
+    reason = f": {text[:_MAX_SAID].rstrip('.!')}" if text else ""
     kind: type[LLMAPIError] = LLMRateLimitError if status_code == 429 else LLMAPIError
     hopeless = True
     if status_code in (401, 403) or wrong_key:
         remedy = f"; check {key_env}" if key_env else ""
         message = f"{provider} refused the key ({status_code}){reason}{remedy}"
     elif status_code == 404:
-        remedy = "set --llm-model"
+        remedy = "check --llm-model"
         if code != "model_not_found":
-            remedy = "check --llm-model and the base URL"
+            remedy += " and the base URL"
         message = f"{provider} does not know model {model!r} or the address (404){reason}; {remedy}"
     elif status_code == 402 or out_of_quota:
         message = f"{provider}: the account's quota is used up ({status_code}){reason}"
@@ -155,4 +155,6 @@ def unreadable_error(provider: str, error: BaseException) -> LLMAPIError:
 
 def not_json_error() -> LLMResponseError:
     """Return our error for a good status with something else than JSON."""
-    return LLMResponseError("the server answered 200 with something that is not JSON")
+    return LLMResponseError(
+        "the server answered 200 with something that is not JSON; is the base URL right?"
+    )

@@ -46,7 +46,7 @@ def encode_request(
     if bound is None and request.max_output_tokens is not None:
         bound = request.max_output_tokens + spec.reasoning_headroom_tokens
     if bound is not None and dialect.output_bound is not None:
-        body[dialect.output_bound] = bound
+        body[dialect.output_bound] = dialect.bounded(bound)
     temperature = config.temperature if request.temperature is None else request.temperature
     if temperature is not None and dialect.temperature:
         body["temperature"] = temperature

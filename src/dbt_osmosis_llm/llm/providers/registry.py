@@ -47,8 +47,6 @@ class ProviderSpec:
 
     concurrency: int | None = None
     """Requests at the same time; None: as many as `LLMConfig` has."""
-    cache_needs_answer: bool = False
-    """True: a shared prompt is in the provider's cache only after the first answer began."""
 
     @property
     def is_local(self) -> bool:
@@ -136,8 +134,7 @@ _ROWS = (
         model_env="ANTHROPIC_MODEL",
         base_url_env="ANTHROPIC_BASE_URL",
         price_provider="anthropic",
-        cache_needs_answer=True,
-        dialect=Dialect(output_bound=None),  # max_tokens is mandatory: there is nothing to drop
+        dialect=Dialect(output_bound="max_tokens", bound_required=True),
     ),
     ProviderSpec(
         name="google-gemini",
