@@ -29,7 +29,6 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
 from generate import Table, generate
-
 from tests.conftest import BIN, KEY, clean_environment
 from tests.server import LoopbackServer, Recorded, Reply
 

@@ -563,7 +563,8 @@ def test_what_failed_before_a_stop_left_its_rest_open_has_failed() -> None:
 
 
 def test_warm_up_waits_for_one_good_answer() -> None:
-    built, alone = 0, list[int]()
+    built, alone, before = 0, list[int](), (0, 0)
+    idle = {"a": threading.Event(), "b": threading.Event()}
     rest = threading.Barrier(3, timeout=LONG_S)
     kept = Kept()
 
@@ -571,10 +572,13 @@ def test_warm_up_waits_for_one_good_answer() -> None:
         provider = model = "cache"
 
         def complete(self, request: LLMRequest) -> LLMResponse:
-            if asked(request) == "a":
-                raise LLMAPIError("x", status_code=400)
-            if asked(request) != "b":
+            item = asked(request)
+            if item not in idle:
                 rest.wait()
+            else:
+                assert idle[item].wait(LONG_S)
+            if item == "a":
+                raise LLMAPIError("x", status_code=400)
             return LLMResponse("x")
 
     def build(item: str) -> LLMRequest:
@@ -584,8 +588,16 @@ def test_warm_up_waits_for_one_good_answer() -> None:
             alone.append(built - len(kept.results))
         return request_for(item)
 
+    def observer(_: LLMBatchStats) -> None:
+        nonlocal before
+        now = (built, len(kept.results))
+        if now == before and built:  # it has started all that it wants to
+            for item in "ab"[:built]:
+                idle[item].set()
+        before = now
+
     stats = LLMBatchProcessor[str](
-        Client(), build, kept, config=LLMBatchConfig(8, warm_up=True)
+        Client(), build, kept, config=LLMBatchConfig(8, warm_up=True), observer=observer
     ).run("abcde")
     assert sums(stats) == (4, 1, 0, 5)
     assert alone == [1, 1]

@@ -297,3 +297,54 @@ def test_what_was_answered_before_an_error_is_kept() -> None:
     assert (project.descriptions["a"], project.columns["a"]["c0"]) == ("A.", "Zero.")
     outcome = report.failures[0]
     assert (outcome.asked, outcome.failed, outcome.generated) == (7, 3, ("c0", "c4", "c5"))
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_failure_of_ours_is_a_failure_of_its_node(concurrency: int) -> None:
+    project = chain()
+    apply = project.apply
+
+    def apply_or_fail(node_id: str, texts: NodeTexts) -> None:
+        if node_id == "b":
+            raise RuntimeError("the file is odd")
+        apply(node_id, texts)
+
+    project.apply = apply_or_fail  # type: ignore[method-assign]
+    report = Engine(MockLLMClient(), Prompts(), concurrency=concurrency).run(project)
+    assert [(o.node_id, str(o.error)) for o in report.failures] == [
+        ("b", "unexpected RuntimeError: the file is odd")
+    ]
+    assert project.descriptions["c"]
+
+
+def test_columns_of_wide_tables_are_asked_for_in_even_parts_and_at_once() -> None:
+    project, client = wide(60), MockLLMClient()
+    report = Engine(client, Prompts(), concurrency=4).run(project)
+    asked = sorted((columns_of(call) for call in client.calls), key=len, reverse=True)
+    assert [len(columns) for columns in asked] == [21, 20, 20]
+    assert sum("(table)" in columns for columns in asked) == 1
+    assert not report.has_failures
+    assert all(project.columns["a"].values())
+
+
+def test_what_is_too_long_for_the_model_is_asked_in_halves() -> None:
+    error = LLMAPIError("maximum context length is 8192 tokens", status_code=400)
+    project, client = wide(6), MockLLMClient([error])
+    report = run(project, client)
+    assert [len(columns_of(call)) for call in client.calls] == [7, 4, 3]
+    assert not report.has_failures
+
+
+def test_a_model_without_one_usable_answer_is_not_asked_for_ever() -> None:
+    names = [f"n{index:02}" for index in range(20)]
+    client = MockLLMClient(lambda _: "I am a teapot.")
+    report = run(MemoryProject({}, {name: {"x": ""} for name in names}), client)
+    assert isinstance(report.stopped_by, LLMResponseError)
+    assert len(client.calls) == 10  # five, each with its repair
+    assert report.not_asked == 15
+
+
+def test_a_file_may_be_written_when_its_node_is_finished() -> None:
+    project = chain()
+    run(project, MockLLMClient())
+    assert project.finished == ["a", "b", "c"]

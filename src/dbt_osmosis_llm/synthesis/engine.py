@@ -223,10 +223,15 @@ class Engine:
             on_done=self._finish,
             observer=self._tell,
         )
-        self._batch.run(
+        stats = self._batch.run(
             [_Part(node_id) for node_id in node_ids],
             {_Part(n): [_Part(parent) for parent in project.parents(n)] for n in node_ids},
         )
+        for part, error in stats.errors.items():
+            if not isinstance(error, LLMError):  # of ours: what the model did is known already
+                node = self._nodes.setdefault(part.node_id, _Node(NodeOutcome(part.node_id)))
+                said = f"unexpected {type(error).__name__}: {error}"
+                node.outcome.error = node.outcome.error or LLMError(said)
         self._finish_what_was_stopped(node_ids)
         report.outcomes = [self._nodes[n].outcome for n in node_ids if n in self._nodes]
         report.seconds = time.monotonic() - started
