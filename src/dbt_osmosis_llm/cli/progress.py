@@ -17,6 +17,7 @@ from dbt_osmosis_llm.cli.summary import money
 from dbt_osmosis_llm.llm.batch import LLMBatchStats
 from dbt_osmosis_llm.synthesis.engine import RunReport
 
+_SHOWN_FAILURES = 3
 _PLAIN_EVERY_S = 10.0
 
 
@@ -57,7 +58,8 @@ class Progress:
     def update(self, report: RunReport, stats: LLMBatchStats) -> None:
         """Show how far the run is."""
         if self._live is not None:
-            self._live.update(Text(progress_line(stats), no_wrap=True, overflow="ellipsis"))
+            lines = [progress_line(stats), *_latest_failures(stats)]
+            self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"))
         elif self._clock() - self._told_at >= _PLAIN_EVERY_S:
             self._told_at = self._clock()
             logger.info(progress_line(stats))
@@ -66,7 +68,8 @@ class Progress:
 def progress_line(stats: LLMBatchStats) -> str:
     """Return one line: tables, requests, tokens, cost, rate, time left."""
     done = stats.done
-    parts = [f"{done} of {stats.items} tables", f"{stats.in_flight} requests in flight"]
+    requests = f"{stats.in_flight} request{'' if stats.in_flight == 1 else 's'} in flight"
+    parts = [f"{done} of {stats.items} tables", requests]
     if stats.failed:
         parts.append(f"{stats.failed} failed")
     parts += [f"{stats.total_tokens:,} tokens", money(stats.total_cost_usd)]
@@ -75,6 +78,11 @@ def progress_line(stats: LLMBatchStats) -> str:
         left = (stats.items - done) / rate
         parts += [f"{rate * 60:.0f} tables/min", f"{left // 60:.0f}:{left % 60:02.0f} left"]
     return ", ".join(parts)
+
+
+def _latest_failures(stats: LLMBatchStats) -> list[str]:
+    latest = list(stats.errors.items())[-_SHOWN_FAILURES:]
+    return [f"  {getattr(item, 'node_id', item)}: {error}" for item, error in latest]
 
 
 def _log_console() -> Console:

@@ -122,7 +122,7 @@ def _print_statistics(
         ),
         ("cost", money(totals["cost_usd"])),
         ("failed requests", f"{sum(errors.values())} ({by_class})" if errors else "0"),
-        ("time", f"{report.seconds:.1f} s, {totals['seconds']:.1f} s of it in requests"),
+        ("time", f"{report.seconds:.1f} s ({totals['seconds']:.1f} s in requests, side by side)"),
     ]
     console.print(f"\nDocumentation by {client.provider}, model {client.model}")
     table = Table.grid(padding=(0, 2), pad_edge=True)
