@@ -68,7 +68,7 @@ format: install
 	$(BIN)/ruff format src tests benchmarks
 
 constraints: $(VENV)/installed
-	$(UV) pip compile --quiet --upgrade --universal --python-version 3.10 --no-emit-index-url --no-header \
+	$(UV) pip compile --quiet --upgrade --universal --python-version 3.10 --no-header \
 	  --group dev --all-extras pyproject.toml --output-file constraints.txt
 
 clean:

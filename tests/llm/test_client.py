@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from dbt_osmosis.core import exceptions as host
 
@@ -123,3 +125,13 @@ def test_a_key_that_no_header_can_carry_is_never_shown(key: str) -> None:
     with pytest.raises(LLMConfigError, match="holds characters that no key has") as caught:
         LLMConfig("anthropic", "m", key)
     assert KEY[:8] not in str(caught.value)
+
+
+def test_prompts_for_another_provider_never_go_to_openai() -> None:
+    # The openai SDK's own address is OpenAI's.
+    client: Any = build_client(LLMConfig("ollama", "m"))
+    while hasattr(client, "_inner"):
+        client = client._inner
+    assert str(client._sdk.base_url) == "http://localhost:11434/v1/"
+    with pytest.raises(LLMConfigError, match="needs OPENAI_COMPATIBLE_BASE_URL"):
+        build_client(LLMConfig("openai-compatible", "m"))

@@ -21,13 +21,13 @@ from dbt_osmosis_llm.llm.exceptions import (
 )
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message, RateLimits
 from dbt_osmosis_llm.llm.mock import MockLLMClient
+from dbt_osmosis_llm.llm.providers.headers import read_rate_limits
 from dbt_osmosis_llm.llm.rate_limit import (
     RateLimitedClient,
     RateLimiter,
     Reservation,
     TokenEstimator,
     estimate_tokens,
-    read_rate_limits,
     shared_limiter,
 )
 from dbt_osmosis_llm.llm.usage import Usage

@@ -15,12 +15,7 @@ import click
 from dbt_osmosis_llm.cli.options import by_name
 from dbt_osmosis_llm.cli.progress import Progress
 from dbt_osmosis_llm.config import Settings, SettingsError, load_settings
-from dbt_osmosis_llm.llm.client import (
-    LLMClient,
-    LLMConfig,
-    build_client,
-    price_of,
-)
+from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client, price_of
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.llm.prompts import Prompts, load_prompts
 from dbt_osmosis_llm.llm.usage import get_usage_stats
@@ -114,7 +109,7 @@ class Session:
                 "flight; once more to leave at once.",
                 err=True,
             )
-            engine.stop(_GRACE_S)
+            engine.interrupt(_GRACE_S)
 
         for name in ("SIGINT", "SIGTERM"):
             signal.signal(getattr(signal, name), stop)

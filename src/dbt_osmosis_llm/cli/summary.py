@@ -85,16 +85,19 @@ def _counts(report: RunReport) -> dict[str, int]:
         "generated": sum(len(o.generated) for o in outcomes),
         "inherited": sum(len(o.inherited) for o in outcomes),
         "empty": sum(len(o.unknown + o.unanswered + o.waiting) for o in outcomes),
-        "not_done": sum(o.failed for o in report.failures) + report.texts_not_asked,
+        "failed": sum(o.failed for o in report.failures),
+        "not_asked": report.texts_not_asked,
     }
 
 
 def _one_line(report: RunReport, stats: LLMUsageStats) -> str:
     counts, totals = _counts(report), stats.summary()
+    not_asked = f", {counts['not_asked']} not asked" if counts["not_asked"] else ""
     return (
         f"dbt-osmosis-llm: {counts['tables_generated']} table and {counts['generated']} column "
         f"texts generated, {counts['inherited']} inherited, "
-        f"{counts['empty'] + counts['tables_empty']} left empty, {counts['not_done']} failed; "
+        f"{counts['empty'] + counts['tables_empty']} left empty, "
+        f"{counts['failed']} failed{not_asked}; "
         f"{totals['requests']} request{'' if totals['requests'] == 1 else 's'}, "
         f"cost {money(totals['cost_usd'])}."
     )
@@ -113,7 +116,8 @@ def _print_statistics(
             f"{counts['generated']} generated, {counts['inherited']} inherited, "
             f"{counts['empty']} left empty",
         ),
-        *([("failed", f"{counts['not_done']} texts, see below")] if counts["not_done"] else []),
+        *([("failed", f"{counts['failed']} texts, see below")] if counts["failed"] else []),
+        *([("not asked", f"{counts['not_asked']} texts")] if counts["not_asked"] else []),
         ("requests", f"{totals['requests']:,} ({totals['retries']:,} of them repetitions)"),
         ("prompt tokens", f"{totals['input_tokens']:,} ({totals['cached_tokens']:,} cached)"),
         (

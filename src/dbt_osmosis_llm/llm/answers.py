@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import jsonschema
+from pydantic import BaseModel
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.exceptions import LLMRefusalError, LLMResponseError, LLMTruncatedError
-from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message
+from dbt_osmosis_llm.llm.parsing import parse_answer
 
 if TYPE_CHECKING:
     from dbt_osmosis_llm.llm.client import LLMClient
@@ -16,7 +20,12 @@ if TYPE_CHECKING:
 _MAX_SHOWN_CHARS = 8000
 """Of an unusable answer that the model gets to see again."""
 
+_MAX_COMPLAINT_CHARS = 200
+"""Of a validation, which quotes the answer first and says what is wrong with it last."""
+
 Answer = TypeVar("Answer")
+Schema = type[BaseModel] | Mapping[str, Any]
+Reader = Callable[[LLMResponse], Any]
 
 
 def ask(
@@ -83,3 +92,48 @@ def repair_request(request: LLMRequest, text: str, error: LLMResponseError) -> L
         ),
         description=f"{request.description} (repair)",
     )
+
+
+def reader(schema: Schema | None) -> Reader:
+    """Return what makes of an answer what the schema wants; it raises LLMResponseError.
+
+    Raises:
+        ValueError: Not a JSON schema.
+    """
+    if schema is None:
+        return _read_text
+    if isinstance(schema, type):
+        return lambda response: parse_answer(response, schema)
+    validator_class = jsonschema.validators.validator_for(schema)
+    try:
+        validator_class.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise ValueError(f"not a JSON schema: {error.message}") from None
+    validator = validator_class(schema)
+    return lambda response: _read_object(response, validator)
+
+
+def _read_text(response: LLMResponse) -> None:
+    if response.finish_reason in (FinishReason.REFUSAL, FinishReason.FILTERED):
+        parse_answer(response)  # raises, and says which of the two
+    if not response.text.strip():
+        is_cut = response.finish_reason is FinishReason.LENGTH
+        raise _truncated() if is_cut else LLMResponseError("the answer is empty")
+
+
+def _read_object(response: LLMResponse, validator: Any) -> dict[str, Any]:
+    answer = parse_answer(response)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(answer))
+    if error is None:
+        return answer
+    if response.finish_reason is FinishReason.LENGTH:
+        raise _truncated()
+    place = ".".join(map(str, error.absolute_path)) or "the object"
+    complaint = f"{place}: {error.message}"
+    if len(complaint) > _MAX_COMPLAINT_CHARS:
+        complaint = f"\u2026{complaint[-_MAX_COMPLAINT_CHARS:]}"
+    raise LLMResponseError(f"the answer does not fit: {complaint}")
+
+
+def _truncated() -> LLMTruncatedError:
+    return LLMTruncatedError("the answer was cut off at the bound on output tokens")

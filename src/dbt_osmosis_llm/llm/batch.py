@@ -16,19 +16,11 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import jsonschema
-from pydantic import BaseModel
-
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.llm.answers import ask
-from dbt_osmosis_llm.llm.exceptions import (
-    LLMCancelledError,
-    LLMError,
-    LLMResponseError,
-    LLMTruncatedError,
-)
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
-from dbt_osmosis_llm.llm.parsing import parse_answer
+from dbt_osmosis_llm.llm.answers import Reader, Schema, ask, reader
+from dbt_osmosis_llm.llm.exceptions import LLMCancelledError, LLMError
+from dbt_osmosis_llm.llm.graph import longest_paths
+from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.retry import RetryingClient
 from dbt_osmosis_llm.llm.usage import Usage
 
@@ -39,8 +31,6 @@ Item = TypeVar("Item", bound=Hashable)
 
 _TICK_S = 0.2
 """How often progress is told while nothing comes back."""
-_MAX_COMPLAINT_CHARS = 200
-"""Of a validation, which quotes the answer first and says what is wrong with it last."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +125,6 @@ class LLMBatchStats:
 Built = LLMRequest | tuple[LLMRequest, Any] | Parts[Item] | None
 RequestBuilder = Callable[[Item], Built[Item]]
 ResultHandler = Callable[[LLMResult[Item]], Iterable[Item] | None]
-Schema = type[BaseModel] | Mapping[str, Any]
-_Reader = Callable[[LLMResponse], Any]
 
 
 class LLMBatchProcessor(Generic[Item]):
@@ -186,7 +174,7 @@ class LLMBatchProcessor(Generic[Item]):
         self._build = request_builder
         self._handle = result_handler
         self._schema = schema.model_json_schema() if isinstance(schema, type) else schema
-        self._read = None if schema is None else _reader(schema)
+        self._read = None if schema is None else reader(schema)
         self._on_done = on_done
         self._observer = observer
         self._clock = clock
@@ -254,7 +242,6 @@ class _Task(Generic[Item]):
     root: Item
     request: LLMRequest | None = None
     extra: Any = None
-    read: _Reader | None = None
 
 
 @dataclass
@@ -285,7 +272,7 @@ class _Run(Generic[Item]):
         for item in items:
             for other in waits[item]:
                 self._dependents[other].append(item)
-        self._path = _longest_paths(items, self._dependents, waits)
+        self._path = longest_paths(items, self._dependents, waits)
         self._order = {item: index for index, item in enumerate(items)}
         self._ready: list[tuple[bool, int, int, _Task[Item]]] = []
         self._parts = itertools.count()
@@ -376,18 +363,17 @@ class _Run(Generic[Item]):
         request, task.extra = built if isinstance(built, tuple) else (built, None)
         if request.schema is None:
             request = replace(request, schema=batch._schema)
-        task.read = batch._read or _reader(request.schema)
+        read = batch._read or reader(request.schema)
         task.request = replace(request, cancelled=batch._cancelled)
         # Not a pool: its threads would be waited for at the interpreter's exit, answer or not.
-        threading.Thread(target=self._ask, args=(task,), name="llm batch", daemon=True).start()
+        threading.Thread(
+            target=self._ask, args=(task, task.request, read), name="llm batch", daemon=True
+        ).start()
         self._in_flight += 1
         self._roots[task.root].asked = True
 
-    def _ask(self, task: _Task[Item]) -> None:
+    def _ask(self, task: _Task[Item], request: LLMRequest, read: Reader) -> None:
         """Run in a thread of its own: ask, and put what came of it where the run looks."""
-        request, read = task.request, task.read
-        assert request is not None  # noqa: S101  # set where the thread is started
-        assert read is not None  # noqa: S101
         call = _Call(self._batch._client, self._batch._clock)
         result: LLMResult[Item] = LLMResult(task.item, request, task.extra)
         try:
@@ -543,77 +529,3 @@ def _unexpected(error: BaseException) -> LLMError:
     failure = LLMError(f"unexpected {type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
-
-
-def _reader(schema: Schema | None) -> _Reader:
-    """Return what makes of an answer what the schema wants; it raises LLMResponseError."""
-    if schema is None:
-        return _read_text
-    if isinstance(schema, type):
-        return lambda response: parse_answer(response, schema)
-    validator_class = jsonschema.validators.validator_for(schema)
-    try:
-        validator_class.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise ValueError(f"not a JSON schema: {error.message}") from None
-    validator = validator_class(schema)
-    return lambda response: _read_object(response, validator)
-
-
-def _read_text(response: LLMResponse) -> None:
-    if response.finish_reason in (FinishReason.REFUSAL, FinishReason.FILTERED):
-        parse_answer(response)  # raises, and says which of the two
-    if not response.text.strip():
-        is_cut = response.finish_reason is FinishReason.LENGTH
-        raise _truncated() if is_cut else LLMResponseError("the answer is empty")
-
-
-def _read_object(response: LLMResponse, validator: Any) -> dict[str, Any]:
-    answer = parse_answer(response)
-    error = jsonschema.exceptions.best_match(validator.iter_errors(answer))
-    if error is None:
-        return answer
-    if response.finish_reason is FinishReason.LENGTH:
-        raise _truncated()
-    place = ".".join(map(str, error.absolute_path)) or "the object"
-    complaint = f"{place}: {error.message}"
-    if len(complaint) > _MAX_COMPLAINT_CHARS:
-        complaint = f"\u2026{complaint[-_MAX_COMPLAINT_CHARS:]}"
-    raise LLMResponseError(f"the answer does not fit: {complaint}")
-
-
-def _truncated() -> LLMTruncatedError:
-    return LLMTruncatedError("the answer was cut off at the bound on output tokens")
-
-
-def _longest_paths(
-    items: Sequence[Item],
-    dependents: Mapping[Item, Sequence[Item]],
-    waits: Mapping[Item, set[Item]],
-) -> dict[Item, int]:
-    """Return how many items, one after the other, wait at most for each item, itself included."""
-    left = {item: len(dependents[item]) for item in items}
-    path = dict.fromkeys(items, 1)
-    free = [item for item in items if not left[item]]
-    for item in free:  # grows while it is walked
-        for parent in waits[item]:
-            path[parent] = max(path[parent], path[item] + 1)
-            left[parent] -= 1
-            if not left[parent]:
-                free.append(parent)
-    if len(free) < len(items):
-        circle = _circle([item for item in items if left[item]], dependents, left)
-        raise ValueError(f"items wait for each other in a circle: {' -> '.join(circle)}")
-    return path
-
-
-def _circle(
-    items: Sequence[Item], dependents: Mapping[Item, Sequence[Item]], left: Mapping[Item, int]
-) -> list[str]:
-    """Return one circle among items each of which has a dependent among them."""
-    walked: dict[Item, int] = {}
-    item = items[0]
-    while item not in walked:
-        walked[item] = len(walked)
-        item = next(other for other in dependents[item] if left[other])
-    return [str(other) for other in [*list(walked)[walked[item] :], item]]

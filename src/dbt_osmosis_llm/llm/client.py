@@ -6,7 +6,7 @@ import ipaddress
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -294,7 +294,9 @@ def build_client(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> LLMClient:
-    """Return the whole stack for a configuration: ``Metered(Retrying(RateLimited(Provider)))``.
+    """Return the whole stack for a configuration.
+
+    ``Metered(Retrying(Budgeted(RateLimited(Provider))))``, the budget only where one is set.
 
     The provider at its bottom is built once per configuration, the limiter once per provider,
     address and key; statistics and budget are the built client's own.
@@ -309,6 +311,11 @@ def build_client(
             price nobody knows.
     """
     spec = find_provider(config.provider)
+    if config.base_url is None:
+        # The openai SDK's own address is OpenAI's: no other provider's prompts may go there.
+        config = replace(config, base_url=spec.base_url)
+        if spec.base_url_required and config.base_url is None:
+            raise LLMConfigError(f"Provider {spec.name!r} needs {spec.base_url_env}: not set.")
     price = price_of(config)
     if config.max_cost_usd is not None and price.of(Usage(1, 0, 1)) is None:
         wanted = ", or set AZURE_OPENAI_MODEL to the model behind it" if spec.options_env else ""

@@ -314,8 +314,8 @@ class MeteredClient:
         started = self._clock()
         try:
             response = self._inner.complete(request)
-        except LLMCancelledError:
-            raise
+        except (LLMBudgetError, LLMCancelledError):
+            raise  # nothing was sent
         except Exception as error:
             self._stats.record_usage(
                 self.provider,

@@ -161,7 +161,6 @@ class _Node:
     """A node that is being asked about."""
 
     outcome: NodeOutcome
-    evidence: NodeEvidence | None = None
     texts: NodeTexts = field(default_factory=NodeTexts)
 
 
@@ -196,9 +195,11 @@ class Engine:
         self._redact_pii = redact_pii
         self._observer = observer
         self._batch: LLMBatchProcessor[_Part] | None = None
+        self._interrupted = False
 
-    def stop(self, grace_s: float) -> None:
+    def interrupt(self, grace_s: float) -> None:
         """Ask nothing new; wait so many seconds for the answers in flight."""
+        self._interrupted = True
         if self._batch is not None:
             self._batch.stop(grace_s)
 
@@ -208,6 +209,7 @@ class Engine:
         self._project = project
         self._report = report = RunReport()
         self._nodes: dict[str, _Node] = {}
+        self._evidence: dict[str, NodeEvidence] = {}
         self._finished: set[str] = set()
         self._missing_after_failure: dict[str, set[str]] = {}
         self._answered = self._succeeded = False
@@ -244,10 +246,8 @@ class Engine:
     def _build(self, part: _Part) -> LLMRequest | Parts[_Part] | None:
         if part.stage == "node":
             return self._begin(part.node_id)
-        evidence = self._nodes[part.node_id].evidence
-        assert evidence is not None  # noqa: S101  # set before the first part exists
         request = build_request(
-            evidence,
+            self._evidence[part.node_id],
             part.missing,
             self._prompts,
             max_sql_chars=self._max_sql_chars,
@@ -265,9 +265,9 @@ class Engine:
                 self._nodes[node_id] = _Node(outcome)
             return None
         outcome.asked = len(missing)
-        node = self._nodes[node_id] = _Node(outcome)
-        node.evidence = self._project.evidence(node_id)
-        parts = in_parts(missing, node.evidence)
+        self._nodes[node_id] = _Node(outcome)
+        evidence = self._evidence[node_id] = self._project.evidence(node_id)
+        parts = in_parts(missing, evidence)
         return Parts([_Part(node_id, missing, "first") for missing in parts])
 
     def _still_missing(self, node_id: str, outcome: NodeOutcome) -> Missing:
@@ -299,13 +299,12 @@ class Engine:
             return ()
         self._answered = self._succeeded = True
         self._silent_in_a_row = self._failed_in_a_row = 0
-        assert result.response is not None  # noqa: S101  # of a success
         found = read_texts(result.parsed, part.missing)
         node.texts.take(found)
         rest = part.missing.without(found)
         if not rest:
             return ()
-        if result.response.finish_reason is FinishReason.LENGTH:
+        if result.response is not None and result.response.finish_reason is FinishReason.LENGTH:
             return self._halves(part.node_id, rest)
         return () if part.stage == "again" else (_Part(part.node_id, rest, "again"),)
 
@@ -321,7 +320,7 @@ class Engine:
             self._project.finish(part.node_id)
             return
         outcome, texts, project = node.outcome, node.texts, self._project
-        node.evidence = None
+        self._evidence.pop(outcome.node_id, None)
         # What came before an error is paid for, and kept.
         project.apply(outcome.node_id, texts)
         outcome.description_written = texts.description is not None
@@ -350,6 +349,9 @@ class Engine:
             if node_id in self._nodes:
                 self._finish(_Part(node_id))
                 left = self._project.missing(node_id)
+            elif self._interrupted:  # nobody wants to wait for more than what is done
+                left = self._project.missing(node_id)
+                self._project.finish(node_id)
             else:
                 outcome = NodeOutcome(node_id)
                 left = self._still_missing(node_id, outcome)
@@ -376,8 +378,8 @@ class Engine:
         silent_for_long = self._silent_in_a_row >= _MAX_SILENT_IN_A_ROW
         if error.ends_run or down or silent_for_long or useless:
             self._report.stopped_by = self._report.stopped_by or error
-            assert self._batch is not None  # noqa: S101  # it called
-            self._batch.stop()
+            if self._batch is not None:
+                self._batch.stop()
 
 
 def _is_too_long(error: LLMError) -> bool:

@@ -15,9 +15,9 @@ from dbt_osmosis_llm.llm.exceptions import (
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
-from dbt_osmosis_llm.llm.providers.errors import read_retry_after, status_error
+from dbt_osmosis_llm.llm.providers.errors import status_error
 from dbt_osmosis_llm.llm.providers.fields import count, mapping, mappings
-from dbt_osmosis_llm.llm.providers.sdk import SdkClient, WireAnswer
+from dbt_osmosis_llm.llm.providers.sdk import StainlessClient
 from dbt_osmosis_llm.llm.usage import Usage
 
 if TYPE_CHECKING:
@@ -191,13 +191,13 @@ def classify_error(
     )
 
 
-class AnthropicClient(SdkClient):
+class AnthropicClient(StainlessClient):
     """Claude, through the anthropic SDK."""
 
     request_id_header = "request-id"
+    named_parameters = frozenset({"model", "max_tokens", "messages", "system", "output_config"})
 
     def __init__(self, config: LLMConfig, spec: ProviderSpec) -> None:
-        super().__init__(config, spec)
         try:
             import anthropic
         except ImportError:
@@ -208,7 +208,7 @@ class AnthropicClient(SdkClient):
         if not config.api_key:
             # Without one the SDK would look for profiles on this machine.
             raise LLMConfigError(f"Provider {spec.name!r} needs a key: set {spec.key_env}.")
-        self._anthropic = anthropic
+        super().__init__(config, spec, anthropic)
         self._sdk = anthropic.Anthropic(
             api_key=config.api_key,
             base_url=_api_root(config.base_url or spec.base_url),
@@ -219,27 +219,11 @@ class AnthropicClient(SdkClient):
     def _encode(self, request: LLMRequest, dialect: Dialect) -> dict[str, Any]:
         return encode_request(request, self._config, self._spec, dialect)
 
-    def _send(self, body: Mapping[str, Any]) -> WireAnswer:
-        try:
-            raw = self._sdk.messages.with_raw_response.create(**_sdk_arguments(body))
-        except self._anthropic.APIStatusError as error:
-            failure = classify_error(
-                error.status_code,
-                error.body,
-                provider=self.provider,
-                model=self.model,
-                key_env=self._spec.key_env,
-                request_id=error.request_id,
-                secrets=self._secrets(),
-                retry_after_s=read_retry_after(error.response.headers),
-            )
-        except self._anthropic.APITimeoutError:
-            failure = self._timeout_error()
-        except self._anthropic.APIConnectionError as error:
-            failure = self._unreachable_error(error)
-        else:
-            return WireAnswer(raw.http_response.content, raw.headers)
-        raise failure
+    def _create(self, **arguments: Any) -> Any:
+        return self._sdk.messages.with_raw_response.create(**arguments)
+
+    def _classify(self, status_code: int, body: Any, **about: Any) -> LLMAPIError:
+        return classify_error(status_code, body, **about)
 
     def _decode(self, answer: Mapping[str, Any], request_id: str | None) -> LLMResponse:
         return decode_response(
@@ -250,14 +234,6 @@ class AnthropicClient(SdkClient):
 def _api_root(url: str | None) -> str | None:
     """Return the address without the version, which the SDK adds and dbt-osmosis's has."""
     return None if url is None else url.rstrip("/").removesuffix("/v1")
-
-
-def _sdk_arguments(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Split a body into what the SDK's method names and what only ``extra_body`` can carry."""
-    named = {"model", "max_tokens", "messages", "system", "output_config"}
-    arguments: dict[str, Any] = {key: body[key] for key in body if key in named}
-    extra = {key: body[key] for key in body if key not in named}
-    return {**arguments, "extra_body": extra} if extra else arguments
 
 
 def create_client(config: LLMConfig, spec: ProviderSpec) -> AnthropicClient:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping
-from email.utils import parsedate_to_datetime
-from typing import Any
 
 from dbt_osmosis_llm.config import without_credentials
 from dbt_osmosis_llm.llm.exceptions import (
@@ -98,24 +95,6 @@ def _one_line(said: object) -> str:
     if said and isinstance(said, (Mapping, list)):  # FastAPI servers answer with lists of objects
         said = json.dumps(said, ensure_ascii=False, default=str)
     return " ".join(str(said or "").split())
-
-
-def read_retry_after(headers: Mapping[str, Any]) -> float | None:
-    """Return the seconds that the headers ask to wait, from milliseconds, seconds or a date."""
-    for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        value = str(headers.get(name) or "").strip()
-        if not value:
-            continue
-        try:
-            seconds = float(value) / divisor
-        except ValueError:
-            try:
-                seconds = parsedate_to_datetime(value).timestamp() - time.time()
-            except (TypeError, ValueError, OverflowError):
-                continue
-        if seconds < float("inf"):  # neither infinite nor nan
-            return max(0.0, seconds)
-    return None
 
 
 def timeout_error(provider: str, timeout_s: float) -> LLMTimeoutError:

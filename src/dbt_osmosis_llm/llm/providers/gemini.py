@@ -19,11 +19,7 @@ from dbt_osmosis_llm.llm.exceptions import (
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
-from dbt_osmosis_llm.llm.providers.errors import (
-    read_retry_after,
-    status_error,
-    unreadable_error,
-)
+from dbt_osmosis_llm.llm.providers.errors import status_error, unreadable_error
 from dbt_osmosis_llm.llm.providers.fields import count, mapping, mappings
 from dbt_osmosis_llm.llm.providers.sdk import SdkClient, WireAnswer
 from dbt_osmosis_llm.llm.usage import Usage
@@ -240,15 +236,7 @@ class GeminiClient(SdkClient):
             raw = self._sdk.models.generate_content(model=self.model, **self._arguments(body))
         except self._errors.APIError as error:
             headers = getattr(error.response, "headers", None) or {}
-            failure = classify_error(
-                error.code,
-                error.details,
-                provider=self.provider,
-                model=self.model,
-                key_env=self._spec.key_env,
-                secrets=self._secrets(),
-                retry_after_s=read_retry_after(headers),
-            )
+            failure = classify_error(error.code, error.details, **self._about(headers))
         except Exception as error:
             ours = self._transport_error(error)
             if ours is None:

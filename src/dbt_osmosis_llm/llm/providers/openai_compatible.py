@@ -15,9 +15,9 @@ from dbt_osmosis_llm.llm.exceptions import (
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
-from dbt_osmosis_llm.llm.providers.errors import read_retry_after, status_error
+from dbt_osmosis_llm.llm.providers.errors import status_error
 from dbt_osmosis_llm.llm.providers.fields import count, mapping, mappings
-from dbt_osmosis_llm.llm.providers.sdk import SdkClient, WireAnswer
+from dbt_osmosis_llm.llm.providers.sdk import StainlessClient
 from dbt_osmosis_llm.llm.usage import Usage
 
 if TYPE_CHECKING:
@@ -135,18 +135,28 @@ def classify_error(
     )
 
 
-class OpenAICompatibleClient(SdkClient):
+class OpenAICompatibleClient(StainlessClient):
     """A provider that speaks chat completions, through the openai SDK."""
 
+    named_parameters = frozenset(
+        {
+            "model",
+            "messages",
+            "temperature",
+            "response_format",
+            "max_completion_tokens",
+            "max_tokens",
+        }
+    )
+
     def __init__(self, config: LLMConfig, spec: ProviderSpec) -> None:
-        super().__init__(config, spec)
         try:
             import openai
         except ImportError:
             raise LLMConfigError(
                 f"Provider {spec.name!r} needs the openai SDK: pip install 'openai>=2,<4'."
             ) from None
-        self._openai = openai
+        super().__init__(config, spec, openai)
         self._sdk = self._make_sdk(openai)
         if spec.name != "openai":
             # From variables for OpenAI alone, which the SDK would send to every vendor.
@@ -165,53 +175,20 @@ class OpenAICompatibleClient(SdkClient):
     def _encode(self, request: LLMRequest, dialect: Dialect) -> dict[str, Any]:
         return encode_request(request, self._config, self._spec, dialect)
 
-    def _send(self, body: Mapping[str, Any]) -> WireAnswer:
-        try:
-            raw = self._sdk.chat.completions.with_raw_response.create(**_sdk_arguments(body))
-        except self._openai.APIStatusError as error:
-            failure = classify_error(
-                error.status_code,
-                error.body,
-                provider=self.provider,
-                model=self.model,
-                key_env=self._spec.key_env,
-                request_id=error.request_id,
-                secrets=self._secrets(),
-                retry_after_s=read_retry_after(error.response.headers),
-            )
-        except self._openai.APITimeoutError:
-            failure = self._timeout_error()
-        except self._openai.APIConnectionError as error:
-            failure = self._unreachable_error(error)
-        else:
-            return WireAnswer(raw.http_response.content, raw.headers)
-        raise failure
+    def _create(self, **arguments: Any) -> Any:
+        return self._sdk.chat.completions.with_raw_response.create(**arguments)
+
+    def _classify(self, status_code: int, body: Any, **about: Any) -> LLMAPIError:
+        return classify_error(status_code, body, **about)
 
     def _decode(self, answer: Mapping[str, Any], request_id: str | None) -> LLMResponse:
         inner = mapping(answer.get("error")).get("code")
         if isinstance(inner, int) and inner >= _FIRST_ERROR_STATUS and not answer.get("choices"):
             # Gateways answer 200 with the error of the vendor behind them.
-            raise classify_error(
-                inner,
-                answer,
-                provider=self.provider,
-                model=self.model,
-                key_env=self._spec.key_env,
-                request_id=request_id,
-                secrets=self._secrets(),
-            )
+            raise classify_error(inner, answer, request_id=request_id, **self._about({}))
         return decode_response(
             answer, provider=self.provider, model=self.model, request_id=request_id
         )
-
-
-def _sdk_arguments(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Split a body into what the SDK's method names and what only ``extra_body`` can carry."""
-    named = {"model", "messages", "temperature", "response_format", "max_completion_tokens"}
-    named.add("max_tokens")
-    arguments: dict[str, Any] = {key: body[key] for key in body if key in named}
-    extra = {key: body[key] for key in body if key not in named}
-    return {**arguments, "extra_body": extra} if extra else arguments
 
 
 def create_client(config: LLMConfig, spec: ProviderSpec) -> OpenAICompatibleClient:

@@ -20,7 +20,7 @@ from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers.dialect import Dialect
 from dbt_osmosis_llm.llm.providers.errors import not_json_error, timeout_error, unreachable_error
-from dbt_osmosis_llm.llm.rate_limit import read_rate_limits
+from dbt_osmosis_llm.llm.providers.headers import read_rate_limits, read_retry_after
 from dbt_osmosis_llm.llm.redaction import mask_values, redact_secrets
 
 if TYPE_CHECKING:
@@ -164,6 +164,16 @@ class SdkClient(ABC):
             raise error
         return result  # type: ignore[return-value]  # None only beside an error
 
+    def _about(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Return what an error says of the provider besides the answer itself."""
+        return {
+            "provider": self.provider,
+            "model": self.model,
+            "key_env": self._spec.key_env,
+            "secrets": self._secrets(),
+            "retry_after_s": read_retry_after(headers),
+        }
+
     def _timeout_error(self) -> LLMAPIError:
         return timeout_error(self.provider, self._config.timeout_s)
 
@@ -175,6 +185,45 @@ class SdkClient(ABC):
             base_url_env=self._spec.base_url_env,
             secrets=self._secrets(),
         )
+
+
+class StainlessClient(SdkClient):
+    """A provider through openai's or anthropic's SDK: one generator made both, errors included."""
+
+    named_parameters: ClassVar[frozenset[str]]
+    """What the SDK's method takes by name; anything else goes as ``extra_body``."""
+
+    def __init__(self, config: LLMConfig, spec: ProviderSpec, module: Any) -> None:
+        super().__init__(config, spec)
+        self._module = module
+
+    @abstractmethod
+    def _create(self, **arguments: Any) -> Any:
+        """Call the SDK's method and return its raw response."""
+
+    @abstractmethod
+    def _classify(self, status_code: int, body: Any, **about: Any) -> LLMAPIError:
+        """Return our error for an error status."""
+
+    def _send(self, body: Mapping[str, Any]) -> WireAnswer:
+        arguments = {key: body[key] for key in body if key in self.named_parameters}
+        extra = {key: body[key] for key in body if key not in self.named_parameters}
+        try:
+            raw = self._create(**arguments, **({"extra_body": extra} if extra else {}))
+        except self._module.APIStatusError as error:
+            failure = self._classify(
+                error.status_code,
+                error.body,
+                request_id=error.request_id,
+                **self._about(error.response.headers),
+            )
+        except self._module.APITimeoutError:
+            failure = self._timeout_error()
+        except self._module.APIConnectionError as error:
+            failure = self._unreachable_error(error)
+        else:
+            return WireAnswer(raw.http_response.content, raw.headers)
+        raise failure
 
 
 def _well_formed(text: str) -> str:
