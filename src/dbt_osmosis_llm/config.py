@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 PROMPT_ENV_PREFIX = "OSMOSIS_LLM_PROMPT_"
+_LEDGER_FILE = ".dbt-osmosis-llm/ledger.db"
+
 PROMPT_KEYS = (
     "model_system",
     "model_user",
@@ -53,6 +55,16 @@ def _number(kind: type[int] | type[float], minimum: float, unit: str) -> Callabl
             raise ValueError(wanted) from None
         if not minimum <= value < float("inf"):
             raise ValueError(wanted)
+        return value
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        value = text.strip().lower()
+        if value not in choices:
+            raise ValueError(" or ".join(choices))
         return value
 
     return parse
@@ -218,12 +230,78 @@ OPTIONS: tuple[Option, ...] = (
         env="OSMOSIS_LLM_MAX_SQL_CHARS",
     ),
     Option(
+        "context_window",
+        "context_window",
+        _number(int, 1000, "tokens"),
+        None,
+        "Prompt and answer together, in tokens; longer requests are split and their SQL is cut. "
+        "Known for most hosted models.",
+        env="OSMOSIS_LLM_CONTEXT_WINDOW",
+    ),
+    Option(
         "redact_pii",
         "redact_pii",
         _boolean,
         False,
         "Mask e-mail addresses, phone, card and social security numbers in the SQL that is sent.",
         env="OSMOSIS_LLM_REDACT_PII",
+    ),
+    Option(
+        "ledger_url",
+        "ledger_url",
+        str,
+        None,
+        "Where calls and answers are kept: a file, a database's URL, or `none`; "
+        ".dbt-osmosis-llm/ledger.db in the project otherwise.",
+        env="OSMOSIS_LLM_LEDGER_URL",
+    ),
+    Option(
+        "ledger_required",
+        "ledger_required",
+        _boolean,
+        False,
+        "Stop when the ledger fails, instead of going on without it.",
+        env="OSMOSIS_LLM_LEDGER_REQUIRED",
+    ),
+    Option(
+        "no_cache",
+        "no_cache",
+        _boolean,
+        False,
+        "Ask again what was answered before; the new answers take the place of the old.",
+        flag="--llm-no-cache",
+    ),
+    Option(
+        "cache_days",
+        "cache_days",
+        _number(float, 0, "days"),
+        None,
+        "How old an answer may be to be used again, in days.",
+        env="OSMOSIS_LLM_CACHE_DAYS",
+    ),
+    Option(
+        "parquet_dir",
+        "parquet_dir",
+        str,
+        None,
+        "Also write each call as it happens to Parquet files in this folder or s3:// URL.",
+        env="OSMOSIS_LLM_PARQUET_DIR",
+    ),
+    Option(
+        "parquet_buffer_rows",
+        "parquet_buffer_rows",
+        _number(int, 1, "rows"),
+        100,
+        "How many rows one of those Parquet files holds.",
+        env="OSMOSIS_LLM_PARQUET_BUFFER_ROWS",
+    ),
+    Option(
+        "s3_on_failure",
+        "s3_on_failure",
+        _one_of("error", "continue"),
+        "continue",
+        "What to do when those Parquet files cannot be written: `error` ends the run.",
+        env="OSMOSIS_LLM_S3_ON_FAILURE",
     ),
 )
 
@@ -250,9 +328,31 @@ class Settings:
     temperature: float | None = None
     max_output_tokens: int | None = None
     max_sql_chars: int | None = None
+    context_window: int | None = None
     redact_pii: bool = False
+    ledger_url: str | None = None
+    ledger_required: bool = False
+    no_cache: bool = False
+    cache_days: float | None = None
+    parquet_dir: str | None = None
+    parquet_buffer_rows: int = 100
+    s3_on_failure: str = "continue"
     prompt_overrides: Mapping[str, str] = field(default_factory=dict)
     """Prompt key to template, from ``OSMOSIS_LLM_PROMPT_<KEY>``."""
+
+    def ledger_place(self, project_dir: Path | str | None) -> str | None:
+        """Return the ledger's file or URL; None when none is wanted or there is no project.
+
+        Args:
+            project_dir: Where ``dbt_project.yml`` lies; relative paths start there.
+        """
+        if (self.ledger_url or "").lower() == "none":
+            return None
+        if self.ledger_url and "://" in self.ledger_url:
+            return self.ledger_url
+        if project_dir is None:
+            return self.ledger_url
+        return str(Path(project_dir).absolute() / (self.ledger_url or _LEDGER_FILE))
 
 
 def read_env(name: str, environ: Mapping[str, str] | None = None) -> str | None:

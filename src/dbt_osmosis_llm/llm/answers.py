@@ -46,6 +46,7 @@ def ask(
     Raises:
         LLMError: No answer, or none that can be used.
     """
+    request = replace(request, check=read)
     first: LLMResponse | None = None
     try:
         first = client.complete(request)
@@ -54,7 +55,9 @@ def ask(
         raise
     except LLMResponseError as error:
         logger.info("%s: %s; asking once more", request.custom_id, error)
+        parent = (first.call_id if first else error.call_id) or request.parent_call_id
         request = repair_request(request, first.text if first else "", error)
+        request = replace(request, parent_call_id=parent)
     response = client.complete(request)
     answer = read(response)
     return answer, response if first is None else _with_cost_of(response, first)

@@ -9,6 +9,7 @@
     │   ├── LLMRefusalError   the model or a filter refused to answer
     │   └── LLMTruncatedError cut off at the bound on output before anything was whole
     ├── LLMBudgetError        the next request would pass the budget
+    ├── LLMLedgerError        the ledger is required and failed
     └── LLMCancelledError     the run was stopped before the request was sent
 
 They subclass dbt-osmosis's own errors, so that code that catches those keeps working.
@@ -30,6 +31,8 @@ class LLMError(host.LLMError):
     """Requests made before this error was given up on."""
     repeated_for: tuple[str, ...] = ()
     """Classes of the errors before it that were worth a repetition."""
+    call_id: str | None = None
+    """The failed call on record; None without a ledger."""
 
     @property
     def is_transient(self) -> bool:
@@ -113,6 +116,13 @@ class LLMTruncatedError(LLMResponseError):
 
 class LLMBudgetError(LLMError):
     """The next request would pass the budget; no request was made."""
+
+    ends_run = True
+    attempts = 0
+
+
+class LLMLedgerError(LLMError):
+    """The ledger is required and failed; no request was made."""
 
     ends_run = True
     attempts = 0

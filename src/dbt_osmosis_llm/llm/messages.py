@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -51,11 +51,18 @@ class LLMRequest:
     """Sent only when set: current reasoning models refuse it."""
     custom_id: str = ""
     """Names the request in reports, e.g. a dbt unique id."""
+    part: str = ""
+    """Which of several requests under the same ``custom_id``; empty for the only one."""
     description: str = ""
     """What is asked, for people, e.g. ``2 texts of orders``."""
+    parent_call_id: str | None = None
+    """The call on record that this one repairs, halves or completes."""
     evidence: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """The facts that the messages were rendered from, JSON-like. Never sent to a provider: the
     offline provider writes from it, and tests can answer from it."""
+
+    check: Callable[[LLMResponse], Any] | None = field(default=None, compare=False, repr=False)
+    """Raises LLMResponseError for an answer that cannot be used, which is never used again."""
 
     cancelled: threading.Event | None = field(default=None, compare=False, repr=False)
     """Set when nobody wants the answer any more: what waits for its turn is not sent."""
@@ -100,5 +107,7 @@ class LLMResponse:
     """Requests made for this answer."""
     repeated_for: tuple[str, ...] = ()
     """Classes of the errors before it that were worth a repetition."""
+    call_id: str | None = None
+    """The call on record that gave this answer; None without a ledger."""
     rate_limits: RateLimits | None = None
     """The provider's limits, where it sends them."""

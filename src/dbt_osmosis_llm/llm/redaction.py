@@ -110,6 +110,14 @@ def mask_values(text: str, secrets: Iterable[str]) -> str:
     return known.sub(MASK, text) if known else text
 
 
+def mask_keys(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with ``***`` for the given values and for what has a provider's key shape.
+
+    For texts that are kept or asked again: nothing that only stands beside a label is touched.
+    """
+    return mask_values(_SHAPE.sub(MASK, text), secrets)
+
+
 def _masked_label(match: re.Match[str]) -> str:
     return f"{match['label']}{match['quoted'] or match['bare']}{MASK}"
 

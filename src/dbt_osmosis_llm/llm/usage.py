@@ -75,15 +75,33 @@ class Price:
                 return cost
         return None
 
+    def context_window(self) -> int | None:
+        """Return the model's tokens for prompt and answer together, None when not known."""
+        if self.provider == "free" or (self.provider is None and self.api_url is None):
+            return None
+        return _context_window(self.model, self.provider, self.api_url)
+
 
 @lru_cache(maxsize=4096)
 def _priced(usage: Usage, model: str, provider: str | None, api_url: str | None) -> float | None:
+    found = _calculation(usage, model, provider, api_url)
+    return None if found is None else float(found.total_price)
+
+
+@lru_cache
+def _context_window(model: str, provider: str | None, api_url: str | None) -> int | None:
+    found = _calculation(Usage(), model, provider, api_url)
+    return getattr(found.model, "context_window", None) if found is not None else None
+
+
+def _calculation(usage: Usage, model: str, provider: str | None, api_url: str | None) -> Any:
+    """Return what genai-prices knows of a model and its price, None when it does not know it."""
     # Loading the price list takes half a second: only for calls that have a price.
     import genai_prices
 
     cached = min(usage.cached_tokens, usage.input_tokens)
     try:
-        price = genai_prices.calc_price(
+        return genai_prices.calc_price(
             genai_prices.Usage(
                 input_tokens=usage.input_tokens,
                 cache_read_tokens=cached,
@@ -96,7 +114,6 @@ def _priced(usage: Usage, model: str, provider: str | None, api_url: str | None)
         )
     except (LookupError, ValueError, ArithmeticError):
         return None
-    return float(price.total_price)
 
 
 class Budget:
@@ -149,6 +166,12 @@ class UsageTotals:
     """None as soon as one call has no known price."""
     seconds: float = 0.0
     """Wall time spent in calls; parallel calls add up."""
+    hits: int = 0
+    """Answers from the ledger, for which no request was made."""
+    saved: Usage = field(default_factory=Usage)
+    """Tokens of those answers when they were paid for."""
+    saved_usd: float = 0.0
+    """What they cost then, where that is known."""
 
 
 class LLMUsageStats:
@@ -195,18 +218,28 @@ class LLMUsageStats:
             known = totals.cost_usd is not None and cost_usd is not None
             totals.cost_usd = (totals.cost_usd or 0.0) + (cost_usd or 0.0) if known else None
 
+    def record_hit(
+        self, provider: str, model: str, saved: Usage, saved_usd: float | None = None
+    ) -> None:
+        """Add one answer from the ledger: no request, no cost.
+
+        Args:
+            provider: Name of the provider.
+            model: Name of the model.
+            saved: Tokens of the answer when it was paid for.
+            saved_usd: What it cost then; None when unknown.
+        """
+        with self._lock:
+            totals = self._totals.setdefault((provider, model), UsageTotals())
+            totals.hits += 1
+            totals.saved += saved
+            totals.saved_usd += saved_usd or 0.0
+
     def by_model(self) -> dict[tuple[str, str], UsageTotals]:
         """Return a copy of the totals by (provider, model)."""
         with self._lock:
             return {
-                key: UsageTotals(
-                    totals.requests,
-                    totals.retries,
-                    Counter(totals.errors),
-                    totals.usage,
-                    totals.cost_usd,
-                    totals.seconds,
-                )
+                key: replace(totals, errors=Counter(totals.errors))
                 for key, totals in self._totals.items()
             }
 
@@ -216,7 +249,8 @@ class LLMUsageStats:
         Returns:
             ``requests``, ``retries``, ``errors`` (class name to count), ``input_tokens``,
             ``cached_tokens``, ``output_tokens``, ``reasoning_tokens``, ``cache_write_tokens``,
-            ``cost_usd`` (None = unknown) and ``seconds`` in calls.
+            ``cost_usd`` (None = unknown), ``seconds`` in calls, ``hits`` (answers from the
+            ledger) and ``saved_usd`` (what those had cost).
         """
         rows = list(self.by_model().values())
         usage = sum((row.usage for row in rows), Usage())
@@ -233,6 +267,8 @@ class LLMUsageStats:
             "cache_write_tokens": usage.cache_write_tokens,
             "cost_usd": None if None in costs else sum((cost for cost in costs if cost), 0.0),
             "seconds": sum(row.seconds for row in rows),
+            "hits": sum(row.hits for row in rows),
+            "saved_usd": sum(row.saved_usd for row in rows),
         }
 
     def reset(self) -> None:

@@ -1,0 +1,323 @@
+"""A client that keeps every call and answers what was answered before.
+
+An answer is on record before anything is done with it. The ledger is a help, not a condition:
+when it fails, one warning says so and the run goes on without it, unless it is required.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.ledger.claims import Claims
+from dbt_osmosis_llm.ledger.database import CorruptLedgerError, LedgerError
+from dbt_osmosis_llm.ledger.records import Call, Hit, cache_key, new_id, now, request_body
+from dbt_osmosis_llm.llm.exceptions import (
+    LLMBudgetError,
+    LLMCancelledError,
+    LLMError,
+    LLMLedgerError,
+    LLMResponseError,
+)
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
+from dbt_osmosis_llm.llm.redaction import mask_keys, redact_secrets
+from dbt_osmosis_llm.llm.usage import LLMUsageStats, Usage, get_usage_stats
+
+if TYPE_CHECKING:
+    from dbt_osmosis_llm.ledger.store import Ledger
+    from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig
+
+_POLL_S = 0.2
+"""How often to look whether another process has the answer."""
+
+
+@dataclass
+class _Flight:
+    """A question that this process is asking; others that want the same answer wait for it."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    call: Call | None = None
+    """Its answer, None when there is none that can be used."""
+
+
+class LedgerClient:
+    """Keeps what the client it has is asked and answers.
+
+    Args:
+        inner: Whom to ask.
+        ledger: Where calls are kept.
+        run_id: The run that they belong to, on record already.
+        config: What the requests are sent with.
+        use_answers: False asks again what was answered before.
+        max_age_days: How old an answer may be.
+        required: Whether a ledger that fails ends the run.
+        stats: Where hits are counted; the process's statistics when None.
+        observer: Gets each call that was put on record, and its request's description.
+    """
+
+    def __init__(
+        self,
+        inner: LLMClient,
+        ledger: Ledger,
+        run_id: str,
+        config: LLMConfig,
+        *,
+        use_answers: bool = True,
+        max_age_days: float | None = None,
+        required: bool = False,
+        stats: LLMUsageStats | None = None,
+        observer: Callable[[Call], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inner = inner
+        self._ledger: Ledger | None = ledger
+        self._run_id = run_id
+        self._config = config
+        self._use_answers = use_answers
+        self._max_age_days = max_age_days
+        self._required = required
+        self._stats = stats or get_usage_stats()
+        self._observer = observer
+        self._clock = clock
+        self._claims = Claims(ledger)
+        self._flights: dict[str, _Flight] = {}
+        self._lock = threading.Lock()
+        self._failure: LedgerError | None = None
+        self.provider = inner.provider
+        self.model = inner.model
+
+    def complete(self, request: LLMRequest) -> LLMResponse:
+        """Return the answer on record, or ask and put on record what comes of it.
+
+        Raises:
+            LLMLedgerError: The ledger is required and failed.
+            LLMError: As the inner client does.
+        """
+        if self._failure is not None and self._required:
+            raise LLMLedgerError(f"the ledger failed: {self._failure}")
+        body = _body(request, self._config)
+        key = cache_key(self.provider, self.model, body)
+        if not self._use_answers:
+            return self._ask(request, key, body)
+        while True:
+            with self._lock:
+                flight = self._flights.get(key)
+                is_first = flight is None
+                if flight is None:
+                    flight = self._flights[key] = _Flight()
+            if is_first:
+                try:
+                    return self._lead(flight, request, key, body)
+                finally:
+                    with self._lock:
+                        del self._flights[key]
+                    flight.done.set()
+            while not flight.done.wait(_POLL_S):
+                _raise_if_cancelled(request)
+            if flight.call is not None:
+                return self._hit(flight.call, request)
+
+    def _lead(
+        self, flight: _Flight, request: LLMRequest, key: str, body: Mapping[str, Any]
+    ) -> LLMResponse:
+        call = self._found_or_claimed(request, key)
+        if call is not None:
+            flight.call = call
+            return self._hit(call, request)
+        try:
+            return self._ask(request, key, body, flight)
+        finally:
+            self._claims.forget(key)
+            if flight.call is None:
+                self._try(lambda ledger: self._claims.release(key))
+
+    def _found_or_claimed(self, request: LLMRequest, key: str) -> Call | None:
+        """Return the answer on record; None when it is for this process to ask."""
+        while True:
+            call = self._lookup(key)
+            if call is not None:
+                return call
+            is_ours = self._try(lambda ledger: self._claims.take(key))
+            if is_ours is None:  # the ledger has failed
+                return None
+            if is_ours:
+                # Between the look and the claim another process may have been answered.
+                call = self._lookup(key)
+                if call is not None:
+                    self._try(lambda ledger: self._claims.release(key))
+                return call
+            if request.cancelled is not None:
+                request.cancelled.wait(_POLL_S)
+                _raise_if_cancelled(request)
+            else:
+                time.sleep(_POLL_S)
+
+    def _lookup(self, key: str) -> Call | None:
+        found: Call | None = self._try(
+            lambda ledger: ledger.lookup(key, max_age_days=self._max_age_days)
+        )
+        return found
+
+    def _hit(self, call: Call, request: LLMRequest) -> LLMResponse:
+        self._stats.record_hit(self.provider, self.model, _usage_of(call), call.cost_usd)
+        hit = Hit(self._run_id, call.call_id, custom_id=request.custom_id, part=request.part)
+        self._try(lambda ledger: ledger.record_hit(hit))
+        logger.debug("%s: answered before, call %s", request.custom_id, call.call_id)
+        return LLMResponse(
+            call.response or "",
+            finish_reason=FinishReason(call.finish_reason or FinishReason.STOP.value),
+            provider=self.provider,
+            model=call.answered_by or call.model,
+            request_id=call.request_id,
+            cost_usd=0.0,
+            attempts=0,
+            call_id=call.call_id,
+        )
+
+    def _ask(
+        self,
+        request: LLMRequest,
+        key: str,
+        body: Mapping[str, Any],
+        flight: _Flight | None = None,
+    ) -> LLMResponse:
+        call = Call(
+            run_id=self._run_id,
+            call_id=new_id(),
+            parent_call_id=request.parent_call_id,
+            provider=self.provider,
+            model=self.model,
+            status="answered",
+            custom_id=request.custom_id,
+            part=request.part,
+            description=request.description,
+            key=key,
+            request=body,
+        )
+        started, started_at = self._clock(), now()
+        try:
+            response = self._inner.complete(request)
+        except (LLMBudgetError, LLMCancelledError):
+            raise  # nothing was sent
+        except Exception as error:
+            if isinstance(error, LLMError):
+                error.call_id = call.call_id
+            self._record(_with_error(call, error, self._config), started, started_at)
+            raise
+        call = _with_answer(call, response, self._config)
+        complaint = _complaint(request, response)
+        if complaint is not None:
+            call = replace(_with_error(call, complaint, self._config), status="unusable")
+        self._record(replace(call, attempts=response.attempts), started, started_at)
+        if complaint is None and flight is not None:
+            flight.call = call
+        return replace(response, call_id=call.call_id)
+
+    def _record(self, call: Call, started: float, started_at: datetime) -> None:
+        call = replace(call, started_at=started_at, latency_ms=(self._clock() - started) * 1000)
+        self._try(lambda ledger: ledger.record(call))
+        if self._observer is not None:
+            self._observer(call)
+
+    def _try(self, use: Callable[[Ledger], Any]) -> Any:
+        """Use the ledger while it works; None when it does not."""
+        ledger = self._ledger
+        if ledger is None:
+            return None
+        try:
+            return use(ledger)
+        except LedgerError as error:
+            self._give_up(ledger, error)
+            return None
+
+    def _give_up(self, ledger: Ledger, error: LedgerError) -> None:
+        with self._lock:
+            if self._ledger is None:
+                return
+            self._ledger = None
+            self._failure = error
+        if self._required:
+            return  # the next request says it
+        logger.warning("The ledger failed, the run goes on without it: %s", error)
+        if isinstance(error, CorruptLedgerError):
+            with suppress(LedgerError):
+                ledger.set_aside()
+
+    def close(self) -> None:
+        """Give back the questions that are still claimed."""
+        self._try(lambda ledger: self._claims.close())
+
+
+def _body(request: LLMRequest, config: LLMConfig) -> dict[str, Any]:
+    """Return what is asked as it may be stored: keys that stand in it are masked."""
+    temperature = config.temperature if request.temperature is None else request.temperature
+    bound = config.max_output_tokens
+    return request_body(
+        [(m.role, mask_keys(m.content, config.secrets)) for m in request.messages],
+        request.schema,
+        {
+            "temperature": temperature,
+            "max_output_tokens": request.max_output_tokens if bound is None else bound,
+            **config.provider_kwargs,
+        },
+    )
+
+
+def _with_answer(call: Call, response: LLMResponse, config: LLMConfig) -> Call:
+    usage = response.usage
+    return replace(
+        call,
+        response=mask_keys(response.text, config.secrets),
+        answered_by=response.model or None,
+        input_tokens=usage.input_tokens,
+        cached_tokens=usage.cached_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        cost_usd=response.cost_usd,
+        finish_reason=response.finish_reason.value,
+        request_id=response.request_id,
+    )
+
+
+def _with_error(call: Call, error: Exception, config: LLMConfig) -> Call:
+    return replace(
+        call,
+        status="failed",
+        error_class=type(error).__name__,
+        error=redact_secrets(str(error), config.secrets),
+        attempts=getattr(error, "attempts", 1),
+        request_id=call.request_id or getattr(error, "request_id", None),
+    )
+
+
+def _complaint(request: LLMRequest, response: LLMResponse) -> LLMResponseError | None:
+    """Return why an answer cannot be used, None when it can."""
+    if request.check is None:
+        return None
+    try:
+        request.check(response)
+    except LLMResponseError as error:
+        return error
+    return None
+
+
+def _usage_of(call: Call) -> Usage:
+    return Usage(
+        input_tokens=call.input_tokens,
+        cached_tokens=call.cached_tokens,
+        output_tokens=call.output_tokens,
+        reasoning_tokens=call.reasoning_tokens,
+        cache_write_tokens=call.cache_write_tokens,
+    )
+
+
+def _raise_if_cancelled(request: LLMRequest) -> None:
+    if request.cancelled is not None and request.cancelled.is_set():
+        raise LLMCancelledError("the run was stopped")
