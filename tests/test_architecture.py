@@ -25,7 +25,7 @@ ALLOWED = {
     "evidence": {"config", "_log"},
     "ledger": {"llm", "config", "_log"},
     "facade": {"evidence", "llm", "config", "_log"},
-    "synthesis": {"evidence", "llm", "config", "_log"},
+    "synthesis": {"evidence", "ledger", "llm", "config", "_log"},
     "writing": {"synthesis", "evidence", "llm", "config", "_log"},
     "host": {"writing", "synthesis", "evidence", "llm", "config", "_log"},
     "cli": {
@@ -134,5 +134,5 @@ def test_import_loads_nothing_heavy() -> None:
 def test_no_module_fails_to_import() -> None:
     for path in MODULES:
         parts = path.relative_to(SOURCE.parent).with_suffix("").parts
-        if parts[-1] not in {"__main__", "__init__"}:
+        if parts[-1] not in {"__main__", "__init__", "env"}:  # Alembic alone can run its env
             importlib.import_module(".".join(parts))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +340,18 @@ class Settings:
     prompt_overrides: Mapping[str, str] = field(default_factory=dict)
     """Prompt key to template, from ``OSMOSIS_LLM_PROMPT_<KEY>``."""
 
+    def to_metadata_dict(self) -> dict[str, Any]:
+        """Return the settings that are not the default, as they may be stored."""
+        changed: dict[str, Any] = {}
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if value in (setting.default, {}):
+                continue
+            if setting.name in ("ledger_url", "parquet_dir"):
+                value = without_credentials(value)
+            changed[setting.name] = value if isinstance(value, (int, float)) else str(value)
+        return changed
+
     def ledger_place(self, project_dir: Path | str | None) -> str | None:
         """Return the ledger's file or URL; None when none is wanted or there is no project.
 
@@ -432,18 +444,28 @@ def _project_settings(
     return {key: value for key, value in found.items() if value is not None}
 
 
+def project_name(project_dir: Path | str | None) -> str | None:
+    """Return the project's name as dbt_project.yml gives it."""
+    name = _project_file(project_dir).get("name")
+    return None if name is None else str(name)
+
+
 def _project_vars(project_dir: Path | str | None) -> Any:
     """Return ``vars`` of dbt_project.yml; dbt does not render Jinja there, so neither do we."""
+    return _project_file(project_dir).get("vars")
+
+
+def _project_file(project_dir: Path | str | None) -> Mapping[str, Any]:
     if project_dir is None:
-        return None
+        return {}
     import ruamel.yaml
 
     try:
         text = Path(project_dir, "dbt_project.yml").read_text(encoding="utf-8")
         project = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
     except (OSError, UnicodeDecodeError, ruamel.yaml.YAMLError):
-        return None  # dbt itself reports a project file that it cannot read
-    return project.get("vars") if isinstance(project, Mapping) else None
+        return {}  # dbt itself reports a project file that it cannot read
+    return project if isinstance(project, Mapping) else {}
 
 
 def _prompt_overrides(environ: Mapping[str, str] | None) -> dict[str, str]:

@@ -78,15 +78,19 @@ class ChatCompletion:
     object: Literal["chat.completion"] = "chat.completion"
 
 
+Wrap = Callable[[LLMClient, LLMConfig], LLMClient]
+"""Puts a client around another one."""
+
+
 class ChatClient:
     """A model behind the one method of the openai SDK that dbt-osmosis calls.
 
     ``client.chat.completions.create(model=…, messages=…)`` works for every provider.
     """
 
-    def __init__(self, config: LLMConfig) -> None:
+    def __init__(self, config: LLMConfig, wrap: Wrap | None = None) -> None:
         _client_for(config)  # a missing SDK shows now, not at the first question
-        self.chat = Chat(Completions(config))
+        self.chat = Chat(Completions(config, wrap))
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,9 @@ class Chat:
 class Completions:
     """The ``chat.completions`` of a `ChatClient`."""
 
-    def __init__(self, config: LLMConfig) -> None:
+    def __init__(self, config: LLMConfig, wrap: Wrap | None = None) -> None:
         self._config = config
+        self._wrap = wrap
 
     def create(
         self,
@@ -146,7 +151,10 @@ class Completions:
             custom_id="chat",
             description="an answer",
         )
-        return _completion(_client_for(config).complete(request))
+        client = _client_for(config)
+        if self._wrap is not None:
+            client = self._wrap(client, config)
+        return _completion(client.complete(request))
 
 
 def _message(message: Mapping[str, Any]) -> Message:
@@ -213,17 +221,20 @@ def get_llm_client() -> tuple[ChatClient, str]:
     Raises:
         LLMConfigError: Unknown provider, a variable or an SDK is missing.
     """
-    return chat_client(_settings())
+    return chat_client(LLMConfig.from_env(_settings()))
 
 
-def chat_client(settings: Settings) -> tuple[ChatClient, str]:
-    """Return what `get_llm_client` does, for settings from wherever they come.
+def chat_client(config: LLMConfig, wrap: Wrap | None = None) -> tuple[ChatClient, str]:
+    """Return what `get_llm_client` does, for a configuration from wherever it comes.
+
+    Args:
+        config: Which model to ask and how.
+        wrap: Puts another client around the one that is asked.
 
     Raises:
-        LLMConfigError: Unknown provider, a variable or an SDK is missing.
+        LLMConfigError: An SDK is missing.
     """
-    config = LLMConfig.from_env(settings)
-    return ChatClient(config), config.model
+    return ChatClient(config, wrap), config.model
 
 
 def generate_model_spec_as_json(

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from dbt_osmosis.core.exceptions import OsmosisError
-from dbt_osmosis.core.inheritance import _column_to_dict
+from dbt_osmosis.core.inheritance import _collect_column_variants, _column_to_dict
 from dbt_osmosis.core.introspection import (
     _cached_warehouse_columns,
     _catalog_columns_for_relation,
     _relation_for_column_collection,
     _rendered_relation_name,
+    resolve_setting,
 )
 from dbt_osmosis.core.node_filters import _iter_candidate_nodes
 from dbt_osmosis.core.transforms import inherit_upstream_column_knowledge
@@ -93,6 +94,26 @@ class HostProject:
                 found.add(uid)
                 open_ids.extend(self._parents(self._nodes[uid]))
         return found
+
+    def tables_read(self, node_id: str) -> Sequence[str]:
+        """Return what a node reads: its parents, and through ephemeral ones their own."""
+        return list(self._tables_read(self._nodes[node_id]))
+
+    def inheritable_names(self, node_id: str) -> set[str]:
+        """Return the names that dbt-osmosis looks for upstream, in lower case."""
+        variants = _collect_column_variants(self._context, self._selected[node_id])
+        return {name.lower() for names in variants.values() for name in names}
+
+    def unsettled_names(self, node_id: str) -> set[str]:
+        """Return the columns that lack a text or may inherit another one, in lower case."""
+        context, node = self._context, self._selected[node_id]
+        forced = context.settings.force_inherit_descriptions
+        return {
+            name.lower()
+            for name, column in node.columns.items()
+            if self._lacks_text(column.description)
+            or resolve_setting(context, "force-inherit-descriptions", node, name, fallback=forced)
+        }
 
     def _lacks_text(self, text: str | None) -> bool:
         return writing.lacks_text(self._context, text)
@@ -197,9 +218,13 @@ class HostProject:
                     f"dbt-osmosis knows no YAML file for {node_id}: {_first_line(error)}. "
                     "Set '+dbt-osmosis: \"_{model}.yml\"' for it in dbt_project.yml."
                 ) from None
-            folder = next(parent for parent in path.resolve().parents if parent.exists())
+            path = path.resolve()
+            folder = next(parent for parent in path.parents if parent.exists())
             if not os.access(folder, os.W_OK):
                 raise LLMConfigError(f"{path} cannot be written: no permission in {folder}.")
+            # The write replaces the file, which would get past what its owner meant.
+            if path.exists() and not os.access(path, os.W_OK):
+                raise LLMConfigError(f"{path} is read-only; make it writable for {node_id}.")
 
     def not_written(self, node_ids: Sequence[str]) -> dict[str, list[str]]:
         """Return the files that dbt-osmosis could not write, each with its nodes.
@@ -219,7 +244,7 @@ class HostProject:
         """Return all that dbt knows of a node, and what its SQL says of its columns."""
         node = self._selected[node_id]
         sql, is_compiled = self._sql(node)
-        tables = self._tables_read(node)
+        tables = list(self._tables_read(node).values())
         facts = EMPTY_FACTS
         if sql and is_compiled:
             real = [table for table in tables if not _is_ephemeral(table)]
@@ -273,8 +298,7 @@ class HostProject:
             node.config.full_refresh = full_refresh
         return result.compiled_code or None, True
 
-    def _tables_read(self, node: Any) -> list[Any]:
-        """Return what a node reads: its parents, and through ephemeral ones their own."""
+    def _tables_read(self, node: Any) -> dict[str, Any]:
         tables: dict[str, Any] = {}
         open_ids = list(reversed(self._parents(node)))
         seen: set[str] = set()
@@ -286,7 +310,7 @@ class HostProject:
             tables[uid] = self._nodes[uid]
             if _is_ephemeral(tables[uid]):
                 open_ids.extend(reversed(self._parents(tables[uid])))
-        return list(tables.values())
+        return tables
 
     def _database_columns(self, node: Any) -> dict[str, str]:
         """Return column name to type as the catalog or the warehouse has them, asked for once.

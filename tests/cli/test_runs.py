@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import random
 import re
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import BIN, Shop, copy_of
-from tests.server import LoopbackServer, Reply
+from tests.server import LoopbackServer, Recorded, Reply, fill
 
 
 def start(shop: Shop, *arguments: str, **environ: str) -> subprocess.Popen[str]:
@@ -28,18 +32,25 @@ def start(shop: Shop, *arguments: str, **environ: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_requests(server: LoopbackServer, count: int) -> None:
-    deadline = time.monotonic() + 60
+def wait_for_requests(server: LoopbackServer, count: int, within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
     while len(server.requests) < count:
         assert time.monotonic() < deadline, "no requests came"
         time.sleep(0.01)
 
 
+def telling(request: Recorded, number: int) -> Reply:
+    """Answer with texts that tell each prompt from any other, in another order than asked."""
+    prompt = hashlib.sha256(request.text.encode()).hexdigest()[:12]
+    content = json.dumps(fill(request.schema)).replace("in the shop", f"by {prompt}")
+    is_slow = "`waits`" in request.turns[-1][1][:80]
+    return Reply(content=content, delay_s=0.7 if is_slow else 0.05 * (number * 7 % 5))
+
+
 def test_the_files_are_the_same_whatever_the_concurrency(
     built_demo: Path, tmp_path: Path, server: LoopbackServer
 ) -> None:
-    # Answers come in another order than requests went out.
-    server.script = lambda request, number: Reply(delay_s=0.05 * (number * 7 % 5))
+    server.script = telling
     files = []
     for concurrency in ("1", "4", "16", "64"):
         shop = copy_of(built_demo, tmp_path / concurrency, server)
@@ -48,6 +59,60 @@ def test_the_files_are_the_same_whatever_the_concurrency(
         files.append(shop.yaml_files())
     assert files[0] == files[1] == files[2] == files[3]
     assert all(shop.texts().values())
+
+
+MIDDLE = {
+    "top.sql": "select 1 as y",
+    "waits.sql": "select 1 as s",
+    "far.sql": "select y, s + 1 as v from {{ ref('top') }}, {{ ref('waits') }}",
+    "middle.sql": "select y + v as k from {{ ref('far') }}",
+    "last.sql": "select k + 1 as v, k + 2 as w from {{ ref('middle') }}",
+    "forced.sql": "select k as y, k + 2 as w from {{ ref('middle') }}",
+    "_middle__models.yml": """models:
+- {name: top, columns: [{name: y}]}
+- {name: waits, columns: [{name: s}]}
+- {name: far, columns: [{name: y, description: Old.}, {name: v}]}
+- {name: middle, description: Known., columns: [{name: k, description: Known.}]}
+- {name: last, columns: [{name: v}, {name: w}]}
+- {name: forced, columns: [{name: y}, {name: w}]}
+""",
+}
+"""Past a complete table ``last`` inherits ``v`` from ``far``, and ``forced`` inherits ``y``. Where
+texts are inherited by force, ``y`` of ``far`` changes too, once ``top`` and ``waits`` are done."""
+
+
+@pytest.fixture
+def middle(shop: Shop) -> Shop:
+    """A project in which a complete table stands between two that lack texts."""
+    folder = shop.directory / "models/middle"
+    folder.mkdir()
+    for name, content in MIDDLE.items():
+        (folder / name).write_text(content)
+    project = shop.directory / "dbt_project.yml"  # unrendered texts come from files, not from nodes
+    project.write_text(project.read_text().replace("descriptions: true", "descriptions: false"))
+    build = [str(BIN / "dbt"), "run", "--quiet", "--select", "path:models/middle"]
+    subprocess.run(build, cwd=shop.directory, env=shop.environ, check=True)
+    return shop
+
+
+@pytest.mark.parametrize("flags", [(), ("--force-inherit-descriptions",)])
+def test_past_a_complete_table_the_texts_are_the_same_whatever_the_concurrency(
+    middle: Shop,
+    tmp_path: Path,
+    server: LoopbackServer,
+    flags: tuple[str, ...],
+) -> None:
+    server.script = telling
+    found = []
+    for concurrency in ("1", "16"):
+        shop = copy_of(middle.directory, tmp_path / concurrency, server)
+        done = shop.document("models/middle", "--llm-concurrency", concurrency, *flags)
+        assert done.returncode == 0, done.stderr
+        texts = shop.texts()
+        assert (texts["last.v"], texts["forced.y"]) == (texts["far.v"], texts["far.y"])
+        assert (texts["far.y"] == texts["top.y"]) is bool(flags)
+        found.append(texts)
+    assert found[0] == found[1]
 
 
 def test_faults_by_the_dozen_cost_no_text(shop: Shop, server: LoopbackServer) -> None:
@@ -118,21 +183,52 @@ def test_a_second_interrupt_leaves_at_once(shop: Shop, server: LoopbackServer) -
 
 
 def test_killed_at_any_moment_every_file_is_whole(shop: Shop, server: LoopbackServer) -> None:
-    server.script = lambda request, number: Reply(delay_s=0.1)
-    for kill in range(4):
+    empty, moments = shop.yaml_files(), random.Random(4)
+    codes = []
+    for kill in range(20):
         server.reset()
         server.script = lambda request, number: Reply(delay_s=0.1)
-        process = start(shop, "--llm-concurrency", "2")
+        # Another model each time: nothing that was answered before is of use.
+        process = start(shop, "--llm-concurrency", "2", OPENAI_MODEL=f"model-{kill}")
         wait_for_requests(server, 1)
-        time.sleep(0.15 + 0.3 * kill)
-        os.killpg(process.pid, signal.SIGKILL)
+        time.sleep(moments.uniform(0, 1.2))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        codes.append(process.returncode)
         for name in shop.yaml_files():
             shop.load(name)
+        if all(shop.texts().values()):
+            for name, content in empty.items():
+                (shop.directory / name).write_bytes(content)
+    assert codes.count(-signal.SIGKILL) > 10
     server.reset()
     done = shop.document()
     assert done.returncode == 0, done.stderr
     assert all(shop.texts().values())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write to any file")
+def test_a_read_only_file_is_said_before_anything_is_paid(
+    shop: Shop, server: LoopbackServer
+) -> None:
+    path = shop.directory / "models/marts/_marts__models.yml"
+    path.chmod(0o444)
+    done = shop.document()
+    assert done.returncode == 2
+    assert f"{path} is read-only; make it writable for model.coffee_shop." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert server.requests == []
+
+
+def test_a_small_context_window_costs_requests_and_no_text(
+    shop: Shop, server: LoopbackServer
+) -> None:
+    done = shop.document(OSMOSIS_LLM_CONTEXT_WINDOW="2000")
+    assert done.returncode == 0, done.stderr
+    assert all(shop.texts().values())
+    assert len(server.requests) > 17
+    assert max(len(request.text) for request in server.requests) < 8000
 
 
 def test_a_plan_asks_nobody_and_writes_nothing(shop: Shop, server: LoopbackServer) -> None:

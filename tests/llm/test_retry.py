@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
+import time
+from dataclasses import replace
 
 import pytest
 
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
+    LLMCancelledError,
     LLMConfigError,
     LLMError,
     LLMRateLimitError,
@@ -92,6 +96,23 @@ def test_the_last_error_says_how_many_requests_were_made() -> None:
     with pytest.raises(LLMAPIError) as caught:
         client.complete(REQUEST)
     assert caught.value.attempts == 3
+
+
+def test_a_wait_ends_when_nobody_wants_the_answer_any_more() -> None:
+    cancelled = threading.Event()
+
+    def fail(_: LLMRequest) -> LLMAPIError:
+        # From another thread, as a stop does, once the client waits or is about to.
+        threading.Thread(target=cancelled.set).start()
+        return outage(retry_after_s=600.0)
+
+    inner = MockLLMClient(fail)
+    client = RetryingClient(inner, max_retries=3, retry_delay_s=600)
+    started = time.monotonic()
+    with pytest.raises(LLMCancelledError) as caught:
+        client.complete(replace(REQUEST, cancelled=cancelled))
+    assert time.monotonic() - started < 60
+    assert (caught.value.attempts, len(inner.calls)) == (1, 1)
 
 
 def test_a_lasting_error_is_raised_at_once() -> None:

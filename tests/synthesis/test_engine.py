@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import threading
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -16,8 +19,9 @@ from dbt_osmosis_llm.llm.exceptions import (
     LLMTruncatedError,
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
-from dbt_osmosis_llm.llm.mock import MockLLMClient
+from dbt_osmosis_llm.llm.mock import MockLLMClient, valid_answer
 from dbt_osmosis_llm.llm.prompts import Prompts
+from dbt_osmosis_llm.llm.usage import Price
 from dbt_osmosis_llm.synthesis.engine import Engine, RunReport
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
 
@@ -33,6 +37,7 @@ class MemoryProject:
         self.columns = {node_id: dict(texts) for node_id, texts in columns.items()}
         self.descriptions = dict.fromkeys(columns, "")
         self.inherited: dict[str, list[str]] = {node_id: [] for node_id in columns}
+        self.sql = dict.fromkeys(columns, "select 1")
 
     def node_ids(self) -> Sequence[str]:
         return list(self.columns)
@@ -46,6 +51,15 @@ class MemoryProject:
     def ancestors(self, node_id: str) -> set[str]:
         found = set(self.parents_of.get(node_id, ()))
         return found.union(*(self.ancestors(parent) for parent in found))
+
+    def tables_read(self, node_id: str) -> Sequence[str]:
+        return self.parents_of.get(node_id, ())
+
+    def inheritable_names(self, node_id: str) -> set[str]:
+        return set(self.columns[node_id])
+
+    def unsettled_names(self, node_id: str) -> set[str]:
+        return set(self.missing(node_id).columns)
 
     def missing(self, node_id: str) -> Missing:
         columns = tuple(name for name, text in self.columns[node_id].items() if not text)
@@ -64,7 +78,9 @@ class MemoryProject:
 
     def evidence(self, node_id: str) -> NodeEvidence:
         columns = tuple(ColumnEvidence(name) for name in self.columns[node_id])
-        return NodeEvidence(node_id, f"table_{node_id}", "model", sql="select 1", columns=columns)
+        return NodeEvidence(
+            node_id, f"table_{node_id}", "model", sql=self.sql[node_id], columns=columns
+        )
 
     def apply(self, node_id: str, texts: NodeTexts) -> None:
         self.descriptions[node_id] = texts.description or ""
@@ -98,6 +114,65 @@ def test_children_inherit_what_was_generated_for_their_parents() -> None:
     assert [outcome.generated for outcome in report.outcomes] == [("id", "x"), ("y",), ("z",)]
     assert [outcome.inherited for outcome in report.outcomes] == [(), ("id",), ("id", "x")]
     assert report.stopped_by is None
+
+
+def with_complete_middle(last: str) -> MemoryProject:
+    """Return b, complete, between a with the column x and c; w stands alone."""
+    project = MemoryProject(
+        {"b": ["a"], "c": ["b"]},
+        {"w": {"v": ""}, "a": {"x": ""}, "b": {"x": "Known.", "y": "Known."}, "c": {last: ""}},
+    )
+    project.descriptions["b"] = "Known."
+    return project
+
+
+class ClientThatWaits(MockLLMClient):
+    """Answers about a table only when it was asked about another one."""
+
+    def __init__(self, about: str, until_asked: str) -> None:
+        super().__init__()
+        self._about, self._until_asked = about, until_asked
+        self._asked = threading.Event()
+
+    def complete(self, request: LLMRequest) -> LLMResponse:
+        if request.custom_id == self._until_asked:
+            self._asked.set()
+        if request.custom_id == self._about and not self._asked.wait(30):
+            raise LLMTimeoutError(f"nobody asked about {self._until_asked}")
+        return super().complete(request)
+
+
+def test_past_a_complete_table_nothing_is_waited_for_without_a_name_in_common() -> None:
+    # w is answered first: until then nothing runs beside anything.
+    project, client = with_complete_middle("z"), ClientThatWaits("a", until_asked="c")
+    report = Engine(client, Prompts(), concurrency=4).run(project)
+    assert not report.has_failures
+    assert project.columns["c"] == {"z": "Text of z."}
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_past_a_complete_table_a_column_of_the_same_name_is_waited_for(concurrency: int) -> None:
+    project, client = with_complete_middle("x"), MockLLMClient()
+    # By the rules of this project the text comes from the first table that has one: a.
+    report = Engine(client, Prompts(), concurrency=concurrency).run(project)
+    assert [o.inherited for o in report.outcomes if o.node_id == "c"] == [("x",)]
+    assert project.columns["c"] == {"x": "Text of x."}
+
+
+def test_past_a_complete_table_a_column_waits_for_the_next_run_of_a_failed_one() -> None:
+    project = with_complete_middle("x")
+    project.columns["b"] = {"y": "Known."}
+    client = MockLLMClient({"table_a": LLMAPIError("answered 400", status_code=400)})
+    report = run(project, client)
+    assert [o.waiting for o in report.outcomes if o.node_id == "c"] == [("x",)]
+    assert project.columns["c"] == {"x": ""}
+
+
+def test_a_complete_table_is_finished_before_anything_is_asked() -> None:
+    project, client = with_complete_middle("z"), MockLLMClient()
+    run(project, client)
+    assert project.finished[0] == "b"
+    assert sorted(project.finished) == ["a", "b", "c", "w"]
 
 
 def test_nothing_missing_asks_nothing() -> None:
@@ -333,6 +408,110 @@ def test_what_is_too_long_for_the_model_is_asked_in_halves() -> None:
     report = run(project, client)
     assert [len(columns_of(call)) for call in client.calls] == [7, 4, 3]
     assert not report.has_failures
+
+
+LINES = "\n".join(f"select {number} as number_{number}," for number in range(1500))
+
+
+def size(request: LLMRequest) -> int:
+    expected = request.expected_usage
+    return expected.input_tokens + expected.output_tokens
+
+
+def shown_sql(request: LLMRequest) -> int:
+    return request.messages[-1].content.count("as number_")
+
+
+@pytest.mark.parametrize(
+    ("price", "window"),
+    [
+        (Price("openai", "gpt-4o-mini"), 128_000),
+        (Price(None, "gpt-4o-mini", "https://api.openai.com/v1"), 128_000),
+        (Price("openai", "nobody-knows-this-one"), None),
+        (Price("free", "gpt-4o-mini"), None),
+        (Price(None, "gpt-4o-mini"), None),
+    ],
+)
+def test_the_context_window_of_hosted_models_is_known(price: Price, window: int | None) -> None:
+    assert price.context_window() == window
+
+
+@pytest.mark.parametrize("max_sql_chars", [None, 20_000])
+def test_what_passes_the_context_window_is_split_and_its_sql_cut(max_sql_chars: int | None) -> None:
+    project, client = wide(12), MockLLMClient()
+    project.sql["a"] = LINES
+    report = Engine(
+        client, Prompts(), max_sql_chars=max_sql_chars, context_window=lambda: 6000
+    ).run(project)
+    assert not report.has_failures
+    assert all(project.columns["a"].values())
+    asked = [name for call in client.calls for name in columns_of(call) if name != "one"]
+    assert len(asked) == len(set(asked))
+    assert all(size(call) <= 6000 for call in client.calls)
+    assert all(shown_sql(call) > 100 for call in client.calls)
+
+
+def test_what_fits_the_context_window_is_asked_whole() -> None:
+    project, client = wide(12), MockLLMClient()
+    Engine(client, Prompts(), context_window=lambda: 8000).run(project)
+    assert [len(columns_of(call)) for call in client.calls] == [13]
+
+
+def test_what_never_fits_the_context_window_fails_alone_and_unsent() -> None:
+    names = [f"n{index}" for index in range(8)]
+    project = MemoryProject({}, {name: {"x": "", "y": ""} for name in names})
+    for name in names[:7]:
+        project.sql[name] = LINES
+    client = MockLLMClient()
+    report = Engine(client, Prompts(), context_window=lambda: 1000).run(project)
+    assert {call.custom_id for call in client.calls} == {"n7"}
+    assert [outcome.node_id for outcome in report.failures] == names[:7]
+    assert re.fullmatch(
+        r"one text alone takes about 1,\d{3} tokens with its answer, its SQL cut short already; "
+        r"the context window is 1,000 tokens\. Set OSMOSIS_LLM_CONTEXT_WINDOW if that is not so\.",
+        str(report.failures[0].error),
+    )
+    assert report.stopped_by is None
+
+
+def test_what_is_refused_as_too_long_is_made_smaller_until_it_is_taken() -> None:
+    def refuse(request: LLMRequest) -> LLMAPIError | str:
+        if size(request) <= 4000:
+            return json.dumps(valid_answer(request.schema or {}))
+        return LLMAPIError("prompt is too long", status_code=400)
+
+    project, client = wide(25), MockLLMClient(refuse)
+    project.sql["a"] = LINES * 4
+    report = run(project, client)
+    assert sum(size(call) > 4000 for call in client.calls) > 5
+    assert not report.has_failures
+    assert report.stopped_by is None
+    assert all(project.columns["a"].values())
+    assert project.descriptions["a"]
+
+
+def test_what_is_refused_however_short_fails_with_the_words_of_the_server() -> None:
+    error = LLMAPIError("prompt is too long: 9 tokens", status_code=400)
+    project, client = wide(2), MockLLMClient(lambda _: error)
+    project.sql["a"] = LINES[:4000]
+    report = run(project, client)
+    # Three texts, two and one, one and one; each alone again with 2,000 characters of SQL.
+    assert [len(columns_of(call)) for call in client.calls] == [3, 2, 1, 1, 1]
+    assert report.failures[0].error is error
+    assert report.failures[0].failed == 3
+
+
+def test_a_bound_on_sql_is_never_raised() -> None:
+    def refuse(request: LLMRequest) -> LLMAPIError | str:
+        if len(columns_of(request)) == 1:
+            return json.dumps(valid_answer(request.schema or {}))
+        return LLMAPIError("prompt is too long", status_code=400)
+
+    project, client = wide(3), MockLLMClient(refuse)
+    project.sql["a"] = LINES
+    Engine(client, Prompts(), max_sql_chars=300).run(project)
+    assert len(client.calls) == 7
+    assert {shown_sql(call) for call in client.calls} == {shown_sql(client.calls[0])}
 
 
 def test_a_model_without_one_usable_answer_is_not_asked_for_ever() -> None:

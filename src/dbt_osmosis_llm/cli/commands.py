@@ -4,42 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import click
 
-from dbt_osmosis_llm.cli.options import by_name, setting_options, take_flags
+from dbt_osmosis_llm.cli import ledger
+from dbt_osmosis_llm.cli.export import export
+from dbt_osmosis_llm.cli.options import by_name, project_dir_option, setting_options, take_flags
 
 # What a command needs is loaded in it: this module is imported by every dbt-osmosis command.
 
 
-def _nearest_project() -> str:
-    """Return the folder of the nearest dbt_project.yml upwards, as the host's commands do."""
-    here = Path.cwd()
-    folders = (folder for folder in (here, *here.parents) if (folder / "dbt_project.yml").exists())
-    return str(next(folders, here))
-
-
-_project_dir = click.option(
-    "--project-dir",
-    type=click.Path(exists=True, file_okay=False),
-    default=_nearest_project,
-    show_default="the nearest folder upwards that has one",
-    help="Where dbt_project.yml lies.",
-)
-
-
 @click.group()
 def llm() -> None:
-    """Look at what documentation synthesis would use."""
+    """Look at what documentation synthesis would use, and at what it has asked."""
 
 
 @llm.command()
 @setting_options("prompt_file")
-@_project_dir
+@project_dir_option
 def prompts(project_dir: str, **kwargs: object) -> None:
     """Print the prompts in force as a prompt file; an unusable one is reported."""
-    from dbt_osmosis_llm.cli.session import user_errors
+    from dbt_osmosis_llm.cli.errors import user_errors
     from dbt_osmosis_llm.config import load_settings
     from dbt_osmosis_llm.llm.prompts import dump_prompts, load_prompts
 
@@ -50,12 +35,12 @@ def prompts(project_dir: str, **kwargs: object) -> None:
 
 
 @llm.command()
-@_project_dir
+@project_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def providers(project_dir: str, *, as_json: bool) -> None:
     """List the providers, what each needs, and what of it is set; no value is shown."""
+    from dbt_osmosis_llm.cli.errors import user_errors
     from dbt_osmosis_llm.cli.providers import print_providers, provider_facts
-    from dbt_osmosis_llm.cli.session import user_errors
     from dbt_osmosis_llm.config import load_settings
 
     with user_errors():
@@ -66,9 +51,13 @@ def providers(project_dir: str, *, as_json: bool) -> None:
         print_providers(settings)
 
 
+for _command in (*ledger.COMMANDS, export):
+    llm.add_command(_command)
+
+
 @click.command("test-llm")
 @setting_options("provider", "model", "timeout_s")
-@_project_dir
+@project_dir_option
 def test_llm(project_dir: str, **kwargs: object) -> None:
     """Ask the model once: who answers, how fast, at what cost, and whether JSON schemas work."""
     from dbt_osmosis_llm.cli.connection import print_connection

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from dbt_osmosis_llm.cli.errors import UserError, user_errors
 from dbt_osmosis_llm.cli.options import by_name
-from dbt_osmosis_llm.cli.session import UserError, user_errors
 from dbt_osmosis_llm.cli.summary import money
 from dbt_osmosis_llm.config import load_settings, without_credentials
 from dbt_osmosis_llm.llm.client import LLMConfig, build_client

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from dbt_osmosis_llm.cli.recording import Recording
     from dbt_osmosis_llm.config import Settings
+    from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig
 
 _FUNCTION = "get_llm_client"
 _MODULES = ("dbt_osmosis.core.llm", "dbt_osmosis.core.test_suggestions")
@@ -30,6 +32,7 @@ class HostClient:
         self._lock = threading.Lock()
         self._made: tuple[Any, str] | None = None
         self._settings: Settings | None = None
+        self._recording: Recording | None = None
         self.is_used = False
 
     def __call__(self) -> tuple[Any, str]:
@@ -40,13 +43,28 @@ class HostClient:
         """
         # Loaded only now: most commands ask no model.
         from dbt_osmosis_llm import facade
+        from dbt_osmosis_llm.cli.recording import Recording
+        from dbt_osmosis_llm.llm.client import LLMConfig
 
         with self._lock:
             self.is_used = True
             if self._made is None:
-                self._settings = _command_settings()
-                self._made = facade.chat_client(self._settings)
+                self._settings, project_dir = _command_settings()
+                config = LLMConfig.from_env(self._settings)
+                self._recording = Recording.begin(self._settings, config, project_dir)
+                self._made = facade.chat_client(config, self._recorded)
             return self._made
+
+    def _recorded(self, client: LLMClient, config: LLMConfig) -> LLMClient:
+        if self._recording is None:
+            return client
+        # Put on record, but asked each time: dbt-osmosis alone knows whether an answer was of use.
+        return self._recording.client(client, config, use_answers=False)
+
+    def end_recording(self, outcome: str) -> None:
+        """Note how the command ended."""
+        if self._recording is not None:
+            self._recording.end(outcome)
 
     def print_usage(self) -> None:
         """Say what was used, if the user wants statistics."""
@@ -64,7 +82,7 @@ class HostClient:
         )
 
 
-def _command_settings() -> Settings:
+def _command_settings() -> tuple[Settings, str | None]:
     from dbt_osmosis_llm.cli.session import cli_vars
     from dbt_osmosis_llm.config import SettingsError, load_settings
     from dbt_osmosis_llm.llm.exceptions import LLMConfigError
@@ -72,7 +90,8 @@ def _command_settings() -> Settings:
     context = click.get_current_context(silent=True)
     params: Mapping[str, Any] = context.params if context else {}
     try:
-        return load_settings(None, params.get("project_dir"), cli_vars(params.get("vars")))
+        project_dir = params.get("project_dir")
+        return load_settings(None, project_dir, cli_vars(params.get("vars"))), project_dir
     except SettingsError as error:
         raise LLMConfigError(str(error)) from None
 
@@ -122,15 +141,18 @@ def _in_place(client: HostClient, originals: Mapping[str, Callable[..., Any]]) -
 @contextmanager
 def _one_line_errors(client: HostClient) -> Iterator[None]:
     """Turn an error of ours, which dbt-osmosis lets through, into one line and exit code 2."""
+    outcome = "failed"
     try:
         yield
+        outcome = "done"
     except Exception as error:
         if client.is_used:
-            from dbt_osmosis_llm.cli.session import UserError
+            from dbt_osmosis_llm.cli.errors import UserError
             from dbt_osmosis_llm.llm.exceptions import LLMError
 
             if isinstance(error, LLMError):
                 raise UserError(str(error)) from None
         raise
     finally:
+        client.end_recording(outcome)
         client.print_usage()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -12,6 +13,22 @@ from dbt_osmosis_llm.config import OPTIONS, Option
 _PREFIX = "llm_"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _nearest_project() -> str:
+    """Return the folder of the nearest dbt_project.yml upwards, as the host's commands do."""
+    here = Path.cwd()
+    folders = (folder for folder in (here, *here.parents) if (folder / "dbt_project.yml").exists())
+    return str(next(folders, here))
+
+
+project_dir_option = click.option(
+    "--project-dir",
+    type=click.Path(exists=True, file_okay=False),
+    default=_nearest_project,
+    show_default="the nearest folder upwards that has one",
+    help="Where dbt_project.yml lies.",
+)
 
 
 def click_options() -> list[click.Option]:

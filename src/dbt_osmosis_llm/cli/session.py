@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
 import click
 
+from dbt_osmosis_llm.cli.errors import user_errors
 from dbt_osmosis_llm.cli.options import by_name
 from dbt_osmosis_llm.cli.progress import Progress
-from dbt_osmosis_llm.config import Settings, SettingsError, load_settings
+from dbt_osmosis_llm.cli.recording import Recording
+from dbt_osmosis_llm.config import Settings, load_settings
+from dbt_osmosis_llm.ledger.records import Text
 from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client, price_of
-from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.llm.prompts import Prompts, load_prompts
 from dbt_osmosis_llm.llm.usage import get_usage_stats
 from dbt_osmosis_llm.synthesis.engine import Engine, RunReport
@@ -25,21 +26,6 @@ from dbt_osmosis_llm.synthesis.estimate import EstimatingClient
 _GRACE_S = 10.0
 _INTERRUPTED = 130
 _META_KEY = "dbt_osmosis_llm.session"
-
-
-class UserError(click.ClickException):
-    """A mistake of the user's: one line, exit code 2."""
-
-    exit_code = 2
-
-
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """Turn what is wrong with a setting into one line and exit code 2."""
-    try:
-        yield
-    except (SettingsError, LLMConfigError) as error:
-        raise UserError(str(error)) from None
 
 
 class Session:
@@ -54,6 +40,7 @@ class Session:
         self.client = client
         self.report: RunReport | None = None
         self.interrupted = False
+        self._recording: Recording | None = None
 
     @classmethod
     def prepare(cls, flags: dict[str, Any], kwargs: Mapping[str, Any]) -> Session:
@@ -79,21 +66,38 @@ class Session:
         """Fill what the context's nodes lack; dbt-osmosis writes it afterwards."""
         from dbt_osmosis_llm.host import HostProject
 
+        self._project = HostProject(context)
+        with user_errors():
+            self._project.check_targets()
         progress = Progress()
         engine = Engine(
-            self.client,
+            self._recorded_client(context.project.config.project_dir),
             self.prompts,
             concurrency=self._config.max_in_flight,
             max_sql_chars=self.settings.max_sql_chars,
             redact_pii=self.settings.redact_pii,
+            context_window=self._context_window,
             observer=progress.update,
+            recorder=None if context.settings.dry_run else self._record_texts,
         )
-        self._project = HostProject(context)
-        with user_errors():
-            self._project.check_targets()
         self._handle_signals(engine)
         with progress:
             self.report = engine.run(self._project)
+
+    def _record_texts(self, texts: list[Text]) -> None:
+        if self._recording is not None:
+            self._recording.texts(texts)
+
+    def _recorded_client(self, project_dir: str) -> LLMClient:
+        if self.settings.plan_only:
+            return self.client
+        self._recording = Recording.begin(self.settings, self._config, project_dir)
+        # The offline provider costs nothing and gets better with each version.
+        use_answers = self._config.provider != "offline"
+        return self._recording.client(self.client, self._config, use_answers=use_answers)
+
+    def _context_window(self) -> int | None:
+        return self.settings.context_window or price_of(self._config).context_window()
 
     def _handle_signals(self, engine: Engine) -> None:
         """Let Ctrl-C and SIGTERM end the run in order; a second one ends it at once."""
@@ -118,6 +122,12 @@ class Session:
         """Find the texts that dbt-osmosis could not write."""
         if self.report is not None and not self.settings.plan_only:
             self.report.not_written = self._project.not_written(self.report.node_ids_with_texts)
+
+    def end_recording(self) -> None:
+        """Note how the run ended."""
+        if self._recording is not None:
+            outcomes = {0: "done", 1: "failed", 2: "stopped", _INTERRUPTED: "interrupted"}
+            self._recording.end("failed" if self.report is None else outcomes[self.exit_code])
 
     @property
     def exit_code(self) -> int:
@@ -164,6 +174,8 @@ def run_with_synthesis(
     finally:
         if session.report is not None:
             session.check_written()
+        session.end_recording()
+        if session.report is not None:
             from dbt_osmosis_llm.cli.summary import print_plan, print_summary
 
             if isinstance(session.client, EstimatingClient):

@@ -93,12 +93,13 @@ def _counts(report: RunReport) -> dict[str, int]:
 def _one_line(report: RunReport, stats: LLMUsageStats) -> str:
     counts, totals = _counts(report), stats.summary()
     not_asked = f", {counts['not_asked']} not asked" if counts["not_asked"] else ""
+    again = f", {totals['hits']} answered before" if totals["hits"] else ""
     return (
         f"dbt-osmosis-llm: {counts['tables_generated']} table and {counts['generated']} column "
         f"texts generated, {counts['inherited']} inherited, "
         f"{counts['empty'] + counts['tables_empty']} left empty, "
         f"{counts['failed']} failed{not_asked}; "
-        f"{totals['requests']} request{'' if totals['requests'] == 1 else 's'}, "
+        f"{totals['requests']} request{'' if totals['requests'] == 1 else 's'}{again}, "
         f"cost {money(totals['cost_usd'])}."
     )
 
@@ -119,6 +120,11 @@ def _print_statistics(
         *([("failed", f"{counts['failed']} texts, see below")] if counts["failed"] else []),
         *([("not asked", f"{counts['not_asked']} texts")] if counts["not_asked"] else []),
         ("requests", f"{totals['requests']:,} ({totals['retries']:,} of them repetitions)"),
+        *(
+            [("answered before", f"{totals['hits']:,}, saving {money(totals['saved_usd'])}")]
+            if totals["hits"]
+            else []
+        ),
         ("prompt tokens", f"{totals['input_tokens']:,} ({totals['cached_tokens']:,} cached)"),
         (
             "completion tokens",

@@ -6,24 +6,26 @@ when it fails, one warning says so and the run goes on without it, unless it is 
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.ledger.claims import Claims
 from dbt_osmosis_llm.ledger.database import CorruptLedgerError, LedgerError
 from dbt_osmosis_llm.ledger.records import Call, Hit, cache_key, new_id, now, request_body
+from dbt_osmosis_llm.llm.answers import reader
 from dbt_osmosis_llm.llm.exceptions import (
     LLMBudgetError,
     LLMCancelledError,
     LLMError,
     LLMLedgerError,
-    LLMResponseError,
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.redaction import mask_keys, redact_secrets
@@ -99,8 +101,7 @@ class LedgerClient:
             LLMLedgerError: The ledger is required and failed.
             LLMError: As the inner client does.
         """
-        if self._failure is not None and self._required:
-            raise LLMLedgerError(f"the ledger failed: {self._failure}")
+        self._raise_if_required()
         body = _body(request, self._config)
         key = cache_key(self.provider, self.model, body)
         if not self._use_answers:
@@ -121,7 +122,7 @@ class LedgerClient:
             while not flight.done.wait(_POLL_S):
                 _raise_if_cancelled(request)
             if flight.call is not None:
-                return self._hit(flight.call, request)
+                return self._follow(flight.call, request)
 
     def _lead(
         self, flight: _Flight, request: LLMRequest, key: str, body: Mapping[str, Any]
@@ -129,7 +130,7 @@ class LedgerClient:
         call = self._found_or_claimed(request, key)
         if call is not None:
             flight.call = call
-            return self._hit(call, request)
+            return self._answered(call, request)
         try:
             return self._ask(request, key, body, flight)
         finally:
@@ -137,37 +138,31 @@ class LedgerClient:
             if flight.call is None:
                 self._try(lambda ledger: self._claims.release(key))
 
+    def _follow(self, call: Call, request: LLMRequest) -> LLMResponse:
+        hit = replace(self._hit_of(request), call_id=call.call_id)
+        self._try(lambda ledger: ledger.record_hit(hit))
+        return self._answered(call, request)
+
     def _found_or_claimed(self, request: LLMRequest, key: str) -> Call | None:
         """Return the answer on record; None when it is for this process to ask."""
+        hit = self._hit_of(request)
         while True:
-            call = self._lookup(key)
-            if call is not None:
-                return call
-            is_ours = self._try(lambda ledger: self._claims.take(key))
-            if is_ours is None:  # the ledger has failed
+            found = self._try(
+                lambda ledger: self._claims.take(key, hit, max_age_days=self._max_age_days)
+            )
+            if isinstance(found, Call):
+                return found
+            if found is not False:  # ours, or the ledger has failed
                 return None
-            if is_ours:
-                # Between the look and the claim another process may have been answered.
-                call = self._lookup(key)
-                if call is not None:
-                    self._try(lambda ledger: self._claims.release(key))
-                return call
-            if request.cancelled is not None:
-                request.cancelled.wait(_POLL_S)
-                _raise_if_cancelled(request)
-            else:
-                time.sleep(_POLL_S)
+            while self._try(lambda ledger: self._claims.is_taken(key)):
+                _wait(request)
 
-    def _lookup(self, key: str) -> Call | None:
-        found: Call | None = self._try(
-            lambda ledger: ledger.lookup(key, max_age_days=self._max_age_days)
-        )
-        return found
+    def _hit_of(self, request: LLMRequest) -> Hit:
+        return Hit(self._run_id, call_id="", custom_id=request.custom_id, part=request.part)
 
-    def _hit(self, call: Call, request: LLMRequest) -> LLMResponse:
+    def _answered(self, call: Call, request: LLMRequest) -> LLMResponse:
+        """Return the answer of a call on record, and count it."""
         self._stats.record_hit(self.provider, self.model, _usage_of(call), call.cost_usd)
-        hit = Hit(self._run_id, call.call_id, custom_id=request.custom_id, part=request.part)
-        self._try(lambda ledger: ledger.record_hit(hit))
         logger.debug("%s: answered before, call %s", request.custom_id, call.call_id)
         return LLMResponse(
             call.response or "",
@@ -200,6 +195,7 @@ class LedgerClient:
             key=key,
             request=body,
         )
+        self._raise_if_required()
         started, started_at = self._clock(), now()
         try:
             response = self._inner.complete(request)
@@ -221,9 +217,9 @@ class LedgerClient:
 
     def _record(self, call: Call, started: float, started_at: datetime) -> None:
         call = replace(call, started_at=started_at, latency_ms=(self._clock() - started) * 1000)
-        self._try(lambda ledger: ledger.record(call))
+        stored = self._try(lambda ledger: ledger.record(call))
         if self._observer is not None:
-            self._observer(call)
+            self._observer(stored or call.as_stored())
 
     def _try(self, use: Callable[[Ledger], Any]) -> Any:
         """Use the ledger while it works; None when it does not."""
@@ -236,12 +232,17 @@ class LedgerClient:
             self._give_up(ledger, error)
             return None
 
+    def _raise_if_required(self) -> None:
+        if self._failure is not None and self._required:
+            raise LLMLedgerError(f"the ledger failed: {self._failure}")
+
     def _give_up(self, ledger: Ledger, error: LedgerError) -> None:
         with self._lock:
             if self._ledger is None:
                 return
             self._ledger = None
             self._failure = error
+        self._claims.stop()
         if self._required:
             return  # the next request says it
         logger.warning("The ledger failed, the run goes on without it: %s", error)
@@ -258,15 +259,35 @@ def _body(request: LLMRequest, config: LLMConfig) -> dict[str, Any]:
     """Return what is asked as it may be stored: keys that stand in it are masked."""
     temperature = config.temperature if request.temperature is None else request.temperature
     bound = config.max_output_tokens
+    parameters = {
+        "temperature": temperature,
+        "max_output_tokens": request.max_output_tokens if bound is None else bound,
+        **config.provider_kwargs,
+    }
     return request_body(
-        [(m.role, mask_keys(m.content, config.secrets)) for m in request.messages],
-        request.schema,
-        {
-            "temperature": temperature,
-            "max_output_tokens": request.max_output_tokens if bound is None else bound,
-            **config.provider_kwargs,
-        },
+        [(m.role, _masked(m.content, config.secrets)) for m in request.messages],
+        _masked_values(request.schema, mask_keys, config),
+        # What a caller sends along may be a header, which holds whatever it likes.
+        _masked_values(parameters, redact_secrets, config),
     )
+
+
+@lru_cache(maxsize=64)
+def _masked(text: str, secrets: tuple[str, ...]) -> str:
+    """Mask a text; most requests begin with the same one, and each takes a millisecond."""
+    return mask_keys(text, secrets)
+
+
+def _masked_values(
+    values: Mapping[str, Any] | None,
+    mask: Callable[[str, tuple[str, ...]], str],
+    config: LLMConfig,
+) -> Any:
+    text = mask(json.dumps(values, default=str), config.secrets)
+    try:
+        return json.loads(text)
+    except ValueError:  # a number was a secret
+        return {"masked": text}
 
 
 def _with_answer(call: Call, response: LLMResponse, config: LLMConfig) -> Call:
@@ -297,13 +318,12 @@ def _with_error(call: Call, error: Exception, config: LLMConfig) -> Call:
     )
 
 
-def _complaint(request: LLMRequest, response: LLMResponse) -> LLMResponseError | None:
+def _complaint(request: LLMRequest, response: LLMResponse) -> Exception | None:
     """Return why an answer cannot be used, None when it can."""
-    if request.check is None:
-        return None
+    check = request.check or reader(None)
     try:
-        request.check(response)
-    except LLMResponseError as error:
+        check(response)
+    except Exception as error:  # noqa: BLE001  # whatever fails: the answer is put on record first
         return error
     return None
 
@@ -316,6 +336,16 @@ def _usage_of(call: Call) -> Usage:
         reasoning_tokens=call.reasoning_tokens,
         cache_write_tokens=call.cache_write_tokens,
     )
+
+
+def _wait(request: LLMRequest) -> None:
+    """Wait until it is time to look again.
+
+    Raises:
+        LLMCancelledError: Nobody wants the answer any more.
+    """
+    (request.cancelled or threading.Event()).wait(_POLL_S)
+    _raise_if_cancelled(request)
 
 
 def _raise_if_cancelled(request: LLMRequest) -> None:

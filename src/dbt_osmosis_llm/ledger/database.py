@@ -1,13 +1,15 @@
 """Opens the ledger's database: any that SQLAlchemy speaks to, a SQLite file above all.
 
-SQLite is told to sync at each commit: an answer that is on record survives a power cut. A request
-takes seconds, the sync a fraction of a millisecond.
+A commit to a SQLite file survives the end of the process at once, and a power cut a fraction of a
+second later: a sync takes 4 ms on a cloud disk, and where each commit has its own all other writers
+wait for it. `LogSync` does it beside them.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,9 +28,29 @@ _VERSION_TABLE = "llm_ledger_version"
 _BUSY_S = 60.0
 """How long to wait for another process's write."""
 _POOL_SIZE = 5
+_SYNC_EVERY_S = 0.2
+_LOG_PAGES = 4000
+"""Of 4 KB, after which a commit also moves the log's pages into the file, which takes a while."""
 _MIGRATION_LOCK = 7228163
 """Any number, the same in each process."""
-_CORRUPT = ("file is not a database", "malformed", "database corruption")
+_CORRUPT = (
+    "file is not a database",
+    "disk image is malformed",
+    "malformed database schema",
+    "database corruption",
+)
+_SQLITE_MAGIC = b"SQLite format 3\0"
+_DUCKDB_MAGIC = b"DUCK"
+_DUCKDB_MAGIC_AT = 8
+_SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+_LIVENESS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""libpq's, in seconds, the last in ms: a server that is gone is noticed, whoever took it away."""
 
 
 class LedgerError(Exception):
@@ -70,6 +92,14 @@ def parse_url(url: str | Path) -> URL:
     return parsed
 
 
+def file_of(url: URL) -> Path | None:
+    """Return the SQLite file of a URL; None when there is none, or it is a URI of SQLite's own."""
+    database = url.database or ""
+    if url.get_backend_name() != "sqlite" or database in ("", ":memory:"):
+        return None
+    return None if database.startswith("file:") else Path(database)
+
+
 def open_engine(url: URL) -> Engine:
     """Return an engine on a database whose tables are there and of this version.
 
@@ -78,9 +108,9 @@ def open_engine(url: URL) -> Engine:
         CorruptLedgerError: The file is damaged.
         LedgerError: No driver, no connection, no permission.
     """
-    is_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
-    if is_file:
-        _make_folder(Path(str(url.database)))
+    path = file_of(url)
+    if path is not None:
+        _make_folder(path)
     try:
         engine = _sqlite_engine(url) if url.get_backend_name() == "sqlite" else _server_engine(url)
     except ModuleNotFoundError as error:
@@ -91,6 +121,9 @@ def open_engine(url: URL) -> Engine:
     except SQLAlchemyError as error:
         engine.dispose()
         raise as_ledger_error(error, url) from None
+    except (TypeError, ValueError) as error:  # a driver, about what follows the URL's ?
+        engine.dispose()
+        raise LedgerError(f"the ledger's URL is not understood: {error}") from None
     except BaseException:
         engine.dispose()
         raise
@@ -101,11 +134,13 @@ def _make_folder(path: Path) -> None:
     folder = path.parent
     try:
         if not folder.exists():
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)  # another process may have been faster
             if folder.name.startswith("."):  # the project's own, which no one commits
                 (folder / ".gitignore").write_text("*\n", encoding="utf-8")
     except OSError as error:
         raise LedgerError(f"{folder} cannot be made: {error.strerror or error}") from None
+    if not folder.is_dir():
+        raise LedgerError(f"{folder} is no folder; the ledger {path.name} cannot be in it")
     if path.is_dir():
         raise LedgerError(f"{path} is a folder; the ledger wants a file")
     if path.exists() and not os.access(path, os.W_OK):
@@ -128,7 +163,10 @@ def _sqlite_engine(url: URL) -> Engine:
             # Where two processes do this at once one is refused: the other's mode holds for both.
             with suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
+        # SQLite's own knows only ASCII.
+        connection.create_function("lower", 1, _lower, deterministic=True)
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
@@ -140,14 +178,27 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 def _server_engine(url: URL) -> Engine:
-    connect_args = {"connect_timeout": 10} if url.get_backend_name() == "postgresql" else {}
+    arguments: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    if url.get_backend_name() == "postgresql":
+        # A claim is taken, then looked whether there is an answer by now: that look must see what
+        # was committed after the transaction began.
+        options["isolation_level"] = "READ COMMITTED"
+    if url.drivername == "postgresql+psycopg":
+        # Poolers in front of a server know nothing of statements that were prepared before.
+        arguments = {**_LIVENESS, "prepare_threshold": None}
     return sa.create_engine(
         url,
         pool_size=_POOL_SIZE,
         max_overflow=_POOL_SIZE,
         pool_pre_ping=True,
-        connect_args=connect_args,
+        connect_args={name: value for name, value in arguments.items() if name not in url.query},
+        **options,
     )
 
 
@@ -180,42 +231,122 @@ def _upgrade(connection: Connection) -> None:
     # Loaded only now: it takes a third of a second, and ledgers are made once.
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", "dbt_osmosis_llm:ledger/migrations")
     config.attributes["connection"] = connection
     config.attributes["version_table"] = _VERSION_TABLE
-    command.upgrade(config, HEAD)
+    try:
+        command.upgrade(config, HEAD)
+    except CommandError as error:
+        raise LedgerError(f"the ledger's tables cannot be brought up to date: {error}") from None
 
 
 def as_ledger_error(error: SQLAlchemyError, url: URL) -> LedgerError:
     """Return our error for one of the database's, in one line and without the URL's password."""
     said = str(getattr(error, "orig", None) or error).strip().splitlines() or [""]
-    place = url.render_as_string(hide_password=True)
-    if url.get_backend_name() == "sqlite":
-        place = str(url.database)
+    is_sqlite = url.get_backend_name() == "sqlite"
+    place = str(url.database) if is_sqlite else url.render_as_string(hide_password=True)
     line = f"{place}: {said[0]}"
     if url.password:
         line = line.replace(str(url.password), "***")
-    kind = CorruptLedgerError if any(word in said[0] for word in _CORRUPT) else LedgerError
-    return kind(line)
+    is_corrupt = is_sqlite and any(word in said[0] for word in _CORRUPT)
+    return CorruptLedgerError(line) if is_corrupt else LedgerError(line)
 
 
-def set_aside(url: URL) -> Path:
-    """Move a damaged SQLite file out of the way and return its new name.
+def identity(url: URL) -> tuple[int, int] | None:
+    """Return what tells the SQLite file from another one that takes its name later."""
+    path = file_of(url)
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
+
+
+def set_aside(url: URL, damaged: tuple[int, int] | None) -> None:
+    """Move a damaged SQLite file out of the way, unless another process has done so.
+
+    Args:
+        url: Of the ledger.
+        damaged: The `identity` of the file that was found to be damaged.
 
     Raises:
-        LedgerError: It cannot be moved.
+        LedgerError: It cannot be moved, or was never SQLite's and may be dear to somebody.
     """
-    path = Path(str(url.database))
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
+    path = file_of(url)
+    if path is None or identity(url) != damaged:
+        return
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
     aside = path.with_name(f"{path.name}.corrupt-{stamp}")
     try:
+        if not _was_sqlite(path):
+            raise LedgerError(f"{path} is no SQLite file; name another one for the ledger")
         path.replace(aside)
         for suffix in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
+    except FileNotFoundError:  # another process was faster by a hair
+        return
     except OSError as error:
         raise LedgerError(f"{path} is damaged and cannot be moved: {error}") from None
     logger.warning("The ledger %s is damaged; it is kept as %s and a new one begun.", path, aside)
-    return aside
+
+
+def _was_sqlite(path: Path) -> bool:
+    """Tell whether a file that SQLite cannot read was its own once, by beginning or name."""
+    with path.open("rb") as file:
+        header = file.read(len(_SQLITE_MAGIC))
+    if header == _SQLITE_MAGIC:
+        return True
+    is_duckdb = header[_DUCKDB_MAGIC_AT:].startswith(_DUCKDB_MAGIC)
+    return not is_duckdb and path.suffix.lower() in _SQLITE_SUFFIXES
+
+
+class LogSync:
+    """Brings what was committed to a SQLite file from the system's memory to its disk.
+
+    Safe beside SQLite: its locks are on the file and its index, never on the log, so that opening
+    and closing the log here loses none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._log = f"{path}-wal"
+        self._wanted = threading.Event()
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def soon(self) -> None:
+        """Have all that is committed by now synced within a moment; returns at once."""
+        if self._wanted.is_set():
+            return
+        self._wanted.set()
+        with self._lock:
+            if self._thread is None and not self._closed.is_set():
+                self._thread = threading.Thread(target=self._run, name="ledger sync", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """Finish what was begun."""
+        with self._lock:
+            self._closed.set()
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            self._wanted.wait()
+            self._closed.wait(_SYNC_EVERY_S)
+            self._wanted.clear()
+            self._sync()
+
+    def _sync(self) -> None:
+        with suppress(OSError):  # there is no log, or no disk: the next commit will tell
+            log = os.open(self._log, os.O_RDWR)
+            try:
+                os.fsync(log)
+            finally:
+                os.close(log)

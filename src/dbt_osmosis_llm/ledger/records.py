@@ -61,6 +61,11 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=str)
 
 
+def plain(value: Any) -> Any:
+    """Return a JSON-like value as it can be read back from a database."""
+    return json.loads(clean_text(json.dumps(value, ensure_ascii=False, default=str)))
+
+
 def content_hash(value: Any) -> str:
     """Return the tagged hash of a JSON-like value."""
     return f"{_HASH}:{hashlib.sha256(canonical(value).encode()).hexdigest()}"
@@ -107,7 +112,7 @@ class Call:
     description: str = ""
     """What was asked, for people."""
     key: str = ""
-    """Of the cache: `cache_key` of the request."""
+    """Of the cache: `cache_key` of the request, and set to it when the call is put on record."""
     request: Mapping[str, Any] = field(default_factory=dict)
     """``messages``, ``schema`` and ``parameters``, as in `cache_key`."""
     response: str | None = None
@@ -141,12 +146,20 @@ class Call:
         return content_hash(values)
 
     def as_stored(self) -> Call:
-        """Return the call as it can be read back, with its hash."""
+        """Return the call as it can be read back, with its key and hash."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         texts: dict[str, Any] = {
             name: clean_text(value) for name, value in values.items() if isinstance(value, str)
         }
-        call = replace(self, **texts)
+        call = replace(
+            self,
+            **texts,
+            started_at=from_microseconds(to_microseconds(self.started_at)),
+            request=plain(self.request),
+            latency_ms=float(self.latency_ms),
+            cost_usd=None if self.cost_usd is None else float(self.cost_usd),
+        )
+        call = replace(call, key=call.key or call.computed_key())
         return replace(call, row_hash=call.computed_hash())
 
     def computed_key(self) -> str:
@@ -194,10 +207,8 @@ def request_body(
         "schema": schema,
         "parameters": {key: value for key, value in parameters.items() if value is not None},
     }
-    plain: dict[str, Any] = json.loads(
-        clean_text(json.dumps(body, ensure_ascii=False, default=str))
-    )
-    return plain
+    stored: dict[str, Any] = plain(body)
+    return stored
 
 
 def cache_key(provider: str, model: str, request: Mapping[str, Any]) -> str:

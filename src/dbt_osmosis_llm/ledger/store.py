@@ -11,8 +11,8 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, fields
-from datetime import datetime, timedelta
+from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from dbt_osmosis_llm.ledger import database, tables
-from dbt_osmosis_llm.ledger.database import CorruptLedgerError
+from dbt_osmosis_llm.ledger.database import CorruptLedgerError, LedgerError
 from dbt_osmosis_llm.ledger.records import (
     Call,
     Hit,
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 _CHUNK = 500
 """Values in one IN, well below what any database allows."""
+_DAY_MICROSECONDS = 24 * 60 * 60 * 1_000_000
 _JSON_OF_RUN = ("selection", "versions", "config", "settings")
+_CALL_FIELDS = tuple(f.name for f in fields(Call))
 
 
 class Ledger:
@@ -51,26 +53,38 @@ class Ledger:
     def __init__(self, url: sa.URL, engine: sa.Engine) -> None:
         self._url = url
         self._engine = engine
+        self._file = database.identity(url)
         # SQLite lets one write at a time, and a thread that polls for its turn waits too long.
         self._writes = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        in_memory = isinstance(engine.pool, sa.pool.StaticPool)  # one connection for all threads
+        self._reads = self._writes if in_memory else nullcontext()
+        path = database.file_of(url)
+        self._sync = database.LogSync(path) if path else None
 
     @classmethod
-    def open(cls, url: str | Path) -> Ledger:
+    def open(cls, url: str | Path, *, create: bool = True) -> Ledger:
         """Open a ledger, make it where there is none, and bring its tables up to date.
 
         A damaged SQLite file is set aside under another name and a new one begun.
 
         Args:
             url: A path to a SQLite file or any URL that SQLAlchemy takes.
+            create: False makes no file: one that is missing or damaged is an error.
 
         Raises:
             LedgerError: It cannot be used; the message says why.
         """
         parsed = database.parse_url(url)
+        is_file = parsed.get_backend_name() == "sqlite"
+        if is_file and not create and not Path(str(parsed.database)).is_file():
+            raise LedgerError(f"there is no ledger at {parsed.database}")
+        found = database.identity(parsed)
         try:
             engine = database.open_engine(parsed)
         except CorruptLedgerError:
-            database.set_aside(parsed)
+            if not create:
+                raise
+            database.set_aside(parsed, found)
             engine = database.open_engine(parsed)
         return cls(parsed, engine)
 
@@ -89,22 +103,29 @@ class Ledger:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._sync is not None:
+            self._sync.close()
         self._engine.dispose()
 
-    def set_aside(self) -> Path:
-        """Close a damaged SQLite file and move it out of the way; return its new name.
+    def set_aside(self) -> None:
+        """Close a damaged SQLite file and move it out of the way.
 
         Raises:
             LedgerError: It cannot be moved.
         """
         self.close()
-        return database.set_aside(self._url)
+        database.set_aside(self._url, self._file)
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection for reading.
+
+        Raises:
+            LedgerError: The database refuses.
+        """
         try:
-            with self._engine.connect().execution_options(reads=True) as connection:
-                yield connection
+            with self._reads, self._engine.connect() as connection:
+                yield connection.execution_options(reads=True)
         except SQLAlchemyError as error:
             raise database.as_ledger_error(error, self._url) from error
 
@@ -148,9 +169,11 @@ class Ledger:
         """
         call = call.as_stored()
         with self.writing() as connection:
-            connection.execute(sa.insert(tables.calls), _row_of_call(call))
-            # Whoever waits for this answer finds it now.
-            connection.execute(_RELEASE, {"claimed_key": call.key})
+            connection.execute(_INSERT_CALL, _row_of_call(call))
+            if call.status == "answered":  # whoever waits for it finds it now
+                connection.execute(_RELEASE, {"claimed_key": call.key})
+        if self._sync is not None:
+            self._sync.soon()
         return call
 
     def record_hit(self, hit: Hit) -> None:
@@ -160,8 +183,7 @@ class Ledger:
             LedgerError: The database refuses.
         """
         with self.writing() as connection:
-            row = {**asdict(hit), "at": to_microseconds(hit.at)}
-            connection.execute(sa.insert(tables.hits), row)
+            insert_hit(connection, hit)
 
     def record_texts(self, texts: Sequence[Text]) -> None:
         """Note what answers became.
@@ -171,7 +193,7 @@ class Ledger:
         """
         if texts:
             with self.writing() as connection:
-                connection.execute(sa.insert(tables.texts), [asdict(text) for text in texts])
+                connection.execute(sa.insert(tables.texts), [_row_of(text) for text in texts])
 
     def lookup(self, key: str, *, max_age_days: float | None = None) -> Call | None:
         """Return the newest usable answer to a request.
@@ -183,10 +205,8 @@ class Ledger:
         Raises:
             LedgerError: The database refuses.
         """
-        oldest = 0 if max_age_days is None else _days_ago(max_age_days)
-        with self._reading() as connection:
-            row = connection.execute(_ANSWER, {"key": key, "oldest": oldest}).mappings().first()
-        return None if row is None else _call_of_row(row)
+        with self.reading() as connection:
+            return find_answer(connection, key, max_age_days)
 
     def lookup_many(
         self, keys: Iterable[str], *, max_age_days: float | None = None
@@ -197,16 +217,16 @@ class Ledger:
             LedgerError: The database refuses.
         """
         wanted = list(dict.fromkeys(keys))
-        oldest = 0 if max_age_days is None else _days_ago(max_age_days)
+        oldest = _oldest(max_age_days)
         found: dict[str, Call] = {}
         columns = tables.calls.c
-        with self._reading() as connection:
+        with self.reading() as connection:
             for start in range(0, len(wanted), _CHUNK):
                 query = (
                     sa.select(tables.calls)
                     .where(columns.key.in_(wanted[start : start + _CHUNK]))
                     .where(columns.status == "answered", columns.started_at >= oldest)
-                    .order_by(columns.started_at)
+                    .order_by(columns.started_at, columns.call_id)
                 )
                 for row in connection.execute(query).mappings():
                     found[row["key"]] = _call_of_row(row)
@@ -217,6 +237,7 @@ class Ledger:
         *,
         run_id: str | None = None,
         call_id: str | None = None,
+        parent_call_id: str | None = None,
         node: str | None = None,
         provider: str | None = None,
         model: str | None = None,
@@ -231,6 +252,7 @@ class Ledger:
         Args:
             run_id: Of this run; the beginning of its id is enough.
             call_id: This call; the beginning of its id is enough.
+            parent_call_id: That repair, halve or complete this call.
             node: About this node: its dbt unique id, or the name at its end.
             provider: Of this provider.
             model: Asked of this model.
@@ -244,7 +266,12 @@ class Ledger:
             LedgerError: The database refuses.
         """
         columns = tables.calls.c
-        exact = {"provider": provider, "model": model, "status": status}
+        exact = {
+            "parent_call_id": parent_call_id,
+            "provider": provider,
+            "model": model,
+            "status": status,
+        }
         where = [columns[name] == value for name, value in exact.items() if value is not None]
         if run_id is not None:
             where.append(columns.run_id.startswith(run_id, autoescape=True))
@@ -254,9 +281,13 @@ class Ledger:
             ends = columns.custom_id.endswith(f".{node}", autoescape=True)
             where.append(sa.or_(columns.custom_id == node, ends))
         if search is not None:
-            places = (columns.request, columns.response, columns.error, columns.description)
-            text = json.dumps(search, ensure_ascii=False)[1:-1]
-            where.append(sa.or_(*(place.icontains(text, autoescape=True) for place in places)))
+            search = clean_text(search)
+            in_json = json.dumps(search, ensure_ascii=False)[1:-1]
+            places = {"request": in_json}
+            places |= dict.fromkeys(("response", "error", "description"), search)
+            where.append(
+                sa.or_(*(columns[p].icontains(s, autoescape=True) for p, s in places.items()))
+            )
         if since is not None:
             where.append(columns.started_at >= to_microseconds(since))
         if until is not None:
@@ -265,9 +296,50 @@ class Ledger:
         newest_first = query.order_by(columns.started_at.desc(), columns.call_id.desc())
         if limit is not None:
             newest_first = newest_first.limit(limit)
-        with self._reading() as connection:
+        with self.reading() as connection:
             calls = [_call_of_row(row) for row in connection.execute(newest_first).mappings()]
         return calls[::-1]
+
+    def count(self, *, until: datetime | None = None) -> int:
+        """Return how many calls are on record, or how many of them begun before a moment.
+
+        Raises:
+            LedgerError: The database refuses.
+        """
+        query = sa.select(sa.func.count()).select_from(tables.calls)
+        if until is not None:
+            query = query.where(tables.calls.c.started_at < to_microseconds(until))
+        with self.reading() as connection:
+            return connection.execute(query).scalar_one()
+
+    def stream(self, *, run_id: str | None = None, since: datetime | None = None) -> Iterator[Call]:
+        """Give calls one by one, oldest first; only some hundred are in memory at a time.
+
+        Args:
+            run_id: Of this run; the beginning of its id is enough.
+            since: Begun at this moment or later.
+
+        Raises:
+            LedgerError: The database refuses.
+        """
+        columns = tables.calls.c
+        query = sa.select(tables.calls).order_by(columns.started_at, columns.call_id)
+        if run_id is not None:
+            query = query.where(columns.run_id.startswith(run_id, autoescape=True))
+        after = (0 if since is None else to_microseconds(since), "")
+        while True:
+            # From where the last page ended: no connection is held while the caller works.
+            later = sa.or_(
+                columns.started_at > after[0],
+                sa.and_(columns.started_at == after[0], columns.call_id > after[1]),
+            )
+            with self.reading() as connection:
+                page = query.where(columns.started_at >= after[0], later).limit(_CHUNK)
+                calls = [_call_of_row(row) for row in connection.execute(page).mappings()]
+            yield from calls
+            if len(calls) < _CHUNK:
+                return
+            after = (to_microseconds(calls[-1].started_at), calls[-1].call_id)
 
     def runs(self, *, run_id: str | None = None, limit: int | None = None) -> list[Run]:
         """Return runs, oldest first; with ``limit`` the newest so many.
@@ -286,7 +358,7 @@ class Ledger:
             query = query.where(tables.runs.c.run_id.startswith(run_id, autoescape=True))
         if limit is not None:
             query = query.limit(limit)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [_run_of_row(row) for row in connection.execute(query).mappings()][::-1]
 
     def hits(self, *, run_id: str | None = None, call_id: str | None = None) -> list[Hit]:
@@ -300,7 +372,7 @@ class Ledger:
         for name, value in {"run_id": run_id, "call_id": call_id}.items():
             if value is not None:
                 query = query.where(columns[name] == value)
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(query).mappings()
             return [
                 Hit(
@@ -324,7 +396,7 @@ class Ledger:
         for name, value in {"call_id": call_id, "node_id": node_id}.items():
             if value is not None:
                 query = query.where(columns[name] == value)
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(query).mappings()
             return [Text(*(row[f.name] for f in fields(Text))) for row in rows]
 
@@ -337,7 +409,7 @@ class Ledger:
         Raises:
             LedgerError: The database refuses.
         """
-        limit = _days_ago(older_than_days)
+        limit = _oldest(older_than_days)
         old = sa.select(tables.calls.c.call_id).where(tables.calls.c.started_at < limit)
         kept = sa.select(tables.calls.c.run_id)
         hit_in = sa.select(tables.hits.c.run_id)
@@ -357,7 +429,7 @@ class Ledger:
                 raw = connection.connection.driver_connection
                 # Through the driver: VACUUM refuses to run in a transaction. While somebody else
                 # writes, the file stays as large as it is.
-                with suppress(sqlite3.OperationalError):
+                with suppress(sqlite3.Error):
                     raw.execute("VACUUM")  # type: ignore[union-attr]
         return deleted
 
@@ -368,13 +440,14 @@ class Ledger:
             LedgerError: The database refuses.
         """
         query = sa.select(tables.calls).order_by(tables.calls.c.call_id)
-        with self._reading() as connection:
-            for row in connection.execute(query).mappings():
+        with self.reading() as connection:
+            rows = connection.execution_options(yield_per=_CHUNK).execute(query)
+            for row in rows.mappings():
                 try:
                     call = _call_of_row(row)
-                except ValueError:
-                    bare = {**row, "request": "{}", "response": None}
-                    yield _call_of_row(bare), "the question or the answer is no JSON any more"
+                except LedgerError:
+                    bare = {**row, "started_at": 0, "request": "{}"}
+                    yield _call_of_row(bare), "it cannot be read any more"
                     continue
                 if call.computed_hash() != call.row_hash:
                     yield call, "the row was changed after it was written"
@@ -399,22 +472,44 @@ _ANSWER = (
     sa.select(tables.calls)
     .where(_columns.key == sa.bindparam("key"), _columns.status == "answered")
     .where(_columns.started_at >= sa.bindparam("oldest"))
-    .order_by(_columns.started_at.desc())
+    .order_by(_columns.started_at.desc(), _columns.call_id.desc())
     .limit(1)
 )
+_INSERT_CALL = sa.insert(tables.calls)
+_INSERT_HIT = sa.insert(tables.hits)
 _RELEASE = sa.delete(tables.claims).where(tables.claims.c.key == sa.bindparam("claimed_key"))
 
 
-def _days_ago(days: float) -> int:
-    return to_microseconds(now() - timedelta(days=days))
+def find_answer(connection: Connection, key: str, max_age_days: float | None) -> Call | None:
+    """Return the newest usable answer, as `Ledger.lookup` does, within a transaction."""
+    values = {"key": key, "oldest": _oldest(max_age_days)}
+    row = connection.execute(_ANSWER, values).mappings().first()
+    return None if row is None else _call_of_row(row)
+
+
+def insert_hit(connection: Connection, hit: Hit) -> None:
+    """Note that an answer was used again, as `Ledger.record_hit` does, within a transaction."""
+    connection.execute(_INSERT_HIT, _row_of(hit) | {"at": to_microseconds(hit.at)})
+
+
+def _oldest(max_age_days: float | None) -> int:
+    """Return the moment so many days ago, 0 for all time."""
+    if max_age_days is None:
+        return 0
+    return max(0, to_microseconds(now()) - round(max_age_days * _DAY_MICROSECONDS))
 
 
 def _json(value: Any) -> str:
     return clean_text(json.dumps(value, ensure_ascii=False, default=str))
 
 
+def _row_of(record: Run | Hit | Text) -> dict[str, Any]:
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    return {k: clean_text(v) if isinstance(v, str) else v for k, v in values.items()}
+
+
 def _row_of_run(run: Run) -> dict[str, Any]:
-    row = {f.name: getattr(run, f.name) for f in fields(run)}
+    row = _row_of(run)
     row["started_at"] = to_microseconds(run.started_at)
     row["ended_at"] = None if run.ended_at is None else to_microseconds(run.ended_at)
     selection = {"selection": list(run.selection)}
@@ -434,14 +529,17 @@ def _row_of_call(call: Call) -> dict[str, Any]:
     row = {f.name: getattr(call, f.name) for f in fields(call)}
     row["started_at"] = to_microseconds(call.started_at)
     row["request"] = _json(call.request)
-    row["response"] = None if call.response is None else _json(call.response)
     return row
 
 
 def _call_of_row(row: Mapping[Any, Any]) -> Call:
-    values = {f.name: row[f.name] for f in fields(Call)}
-    values["started_at"] = from_microseconds(values["started_at"])
-    values["request"] = json.loads(values["request"])
-    response = values["response"]
-    values["response"] = None if response is None else json.loads(response)
+    values = {name: row[name] for name in _CALL_FIELDS}
+    try:
+        values["started_at"] = from_microseconds(values["started_at"])
+        values["request"] = json.loads(values["request"])
+    except (ValueError, TypeError, OverflowError):
+        raise LedgerError(
+            f"call {values['call_id']} was changed after it was written and cannot be read; "
+            "dbt-osmosis llm verify names all such calls"
+        ) from None
     return Call(**values)

@@ -166,10 +166,7 @@ class LLMBatchProcessor(Generic[Item]):
         self._client: LLMClient = _Gate(client)
         if self._config.max_retries:
             self._client = RetryingClient(
-                self._client,
-                max_retries=self._config.max_retries,
-                retry_delay_s=1.0,
-                sleep=self._wait,
+                self._client, max_retries=self._config.max_retries, retry_delay_s=1.0
             )
         self._build = request_builder
         self._handle = result_handler
@@ -199,9 +196,6 @@ class LLMBatchProcessor(Generic[Item]):
         # The run sets the event: in a signal handler its lock may be held by what is interrupted.
         # A simple queue's put may be interrupted by itself.
         self._finished.put(None)
-
-    def _wait(self, seconds: float) -> None:
-        self._cancelled.wait(seconds)  # a stop ends the wait, and the gate is closed then
 
     @property
     def is_stopped(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
@@ -292,7 +291,7 @@ def build_client(
     config: LLMConfig,
     stats: LLMUsageStats | None = None,
     *,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] | None = None,
 ) -> LLMClient:
     """Return the whole stack for a configuration.
 

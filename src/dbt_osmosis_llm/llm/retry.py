@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import tenacity
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError
+from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMCancelledError, LLMError
 
 if TYPE_CHECKING:
     from dbt_osmosis_llm.llm.client import LLMClient
@@ -107,7 +108,14 @@ def _error(state: tenacity.RetryCallState) -> BaseException | None:
 
 
 class RetryingClient:
-    """A client that repeats the requests of the client it has."""
+    """A client that repeats the requests of the client it has.
+
+    Args:
+        inner: Whom to ask.
+        max_retries: Repetitions after the first request.
+        retry_delay_s: Longest first wait, in seconds.
+        sleep: Instead of waiting in real time, which ends when the request is cancelled.
+    """
 
     def __init__(
         self,
@@ -115,7 +123,7 @@ class RetryingClient:
         *,
         max_retries: int,
         retry_delay_s: float,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         self._inner = inner
         self._max_retries = max_retries
@@ -128,12 +136,23 @@ class RetryingClient:
         """Pass the request on until it is answered or its error does not pass.
 
         The response and the last error say how many requests were made, in ``attempts``.
+
+        Raises:
+            LLMCancelledError: Nobody wants the answer any more; a wait ends at once then.
+            LLMError: As the inner client does.
         """
+        cancelled = request.cancelled or threading.Event()
+
+        def wait(seconds: float) -> None:
+            (self._sleep or cancelled.wait)(seconds)
+            if cancelled.is_set():
+                raise LLMCancelledError("the run was stopped")
+
         attempts = 0  # requests made by the calls before the one that runs
         errors: list[str] = []
 
         @retry_with_backoff(
-            self._max_retries, self._retry_delay_s, sleep=self._sleep, label=request.custom_id
+            self._max_retries, self._retry_delay_s, sleep=wait, label=request.custom_id
         )
         def attempt() -> LLMResponse:
             nonlocal attempts

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.node import NodeEvidence
+from dbt_osmosis_llm.evidence.sql_text import tidy_sql
+from dbt_osmosis_llm.ledger.records import Text
 from dbt_osmosis_llm.llm.batch import (
     LLMBatchConfig,
     LLMBatchProcessor,
@@ -35,10 +37,14 @@ from dbt_osmosis_llm.synthesis.plan import (
     in_parts,
     read_texts,
 )
+from dbt_osmosis_llm.synthesis.waits import Ties, waits_for
 
 _MAX_SILENT_IN_A_ROW = 5
 """Requests in a row without an answer of the server, after which it counts as down; without a
 usable answer from the start, after which the model counts as unfit."""
+
+_MIN_SQL_CHARS = 2000
+"""Of a request that passes the context window: less tells a model too little."""
 
 _TOO_LONG = re.compile(
     r"context.{0,20}(length|window|size)|prompt is too long|too many (input )?tokens"
@@ -60,6 +66,18 @@ class Project(Protocol):
 
     def ancestors(self, node_id: str) -> set[str]:
         """Return all nodes upstream of a node."""
+        ...
+
+    def tables_read(self, node_id: str) -> Sequence[str]:
+        """Return the nodes whose texts `evidence` holds, selected or not."""
+        ...
+
+    def inheritable_names(self, node_id: str) -> set[str]:
+        """Return the names, in lower case, of upstream columns whose texts `inherit` may take."""
+        ...
+
+    def unsettled_names(self, node_id: str) -> set[str]:
+        """Return the names, in lower case, of the columns whose texts may still change."""
         ...
 
     def missing(self, node_id: str) -> Missing:
@@ -154,6 +172,12 @@ class _Part:
     node_id: str
     missing: Missing = field(default_factory=Missing)
     stage: Literal["node", "first", "half", "again"] = "node"
+    max_sql_chars: int | None = None
+    """Where to cut the SQL."""
+    label: str = ""
+    """Tells it from the other requests about the node; empty for the first of one."""
+    parent_call_id: str | None = field(default=None, compare=False)
+    """The call on record that left something to ask for."""
 
 
 @dataclass
@@ -162,6 +186,7 @@ class _Node:
 
     outcome: NodeOutcome
     texts: NodeTexts = field(default_factory=NodeTexts)
+    on_record: list[Text] = field(default_factory=list)
 
 
 class Engine:
@@ -173,7 +198,10 @@ class Engine:
         concurrency: Requests at the same time; the texts do not depend on it.
         max_sql_chars: Where to cut SQL.
         redact_pii: Mask personal data.
+        context_window: Returns how many tokens the model takes, prompt and answer together; None
+            when that is not known. Called when there is something to ask.
         observer: Gets the report and the batch's statistics as they grow.
+        recorder: Gets the texts of a node with the calls on record that they come from.
     """
 
     def __init__(
@@ -184,7 +212,9 @@ class Engine:
         concurrency: int = 1,
         max_sql_chars: int | None = None,
         redact_pii: bool = False,
+        context_window: Callable[[], int | None] = lambda: None,
         observer: Callable[[RunReport, LLMBatchStats], None] | None = None,
+        recorder: Callable[[list[Text]], None] | None = None,
     ) -> None:
         self._client = client
         self._prompts = prompts
@@ -193,7 +223,9 @@ class Engine:
         self._config = LLMBatchConfig(max_workers=concurrency, warm_up=True)
         self._max_sql_chars = max_sql_chars
         self._redact_pii = redact_pii
+        self._context_window = context_window
         self._observer = observer
+        self._recorder = recorder
         self._batch: LLMBatchProcessor[_Part] | None = None
         self._interrupted = False
 
@@ -225,9 +257,15 @@ class Engine:
             on_done=self._finish,
             observer=self._tell,
         )
+        lacking = {n: missing for n in node_ids if (missing := project.missing(n))}
+        for node_id in node_ids:
+            if node_id not in lacking:  # first: no file has to wait for it
+                self._begin(node_id)
+                self._finish(_Part(node_id))
+        waits = waits_for(_ties(project, n, lacking.get(n, Missing())) for n in node_ids)
         stats = self._batch.run(
-            [_Part(node_id) for node_id in node_ids],
-            {_Part(n): [_Part(parent) for parent in project.parents(n)] for n in node_ids},
+            [_Part(node_id) for node_id in node_ids if node_id in lacking],
+            {_Part(n): [_Part(other) for other in waits[n]] for n in lacking},
         )
         for part, error in stats.errors.items():
             if not isinstance(error, LLMError):  # of ours: what the model did is known already
@@ -250,11 +288,34 @@ class Engine:
             self._evidence[part.node_id],
             part.missing,
             self._prompts,
-            max_sql_chars=self._max_sql_chars,
+            max_sql_chars=part.max_sql_chars or self._max_sql_chars,
             redact_pii=self._redact_pii,
         )
-        logger.info("Asking %s for %s", self._client.model, request.description)
-        return request
+        request = replace(request, part=part.label, parent_call_id=part.parent_call_id)
+        window, expected = self._context_window(), request.expected_usage
+        tokens = expected.input_tokens + expected.output_tokens
+        if window is None or tokens <= window:
+            logger.info("Asking %s for %s", self._client.model, request.description)
+            return request
+        if smaller := self._smaller(part):
+            return Parts(smaller)
+        raise _DoesNotFitError(
+            f"one text alone takes about {tokens:,} tokens with its answer, its SQL cut short "
+            f"already; the context window is {window:,} tokens. Set OSMOSIS_LLM_CONTEXT_WINDOW "
+            "if that is not so."
+        )
+
+    def _smaller(self, part: _Part) -> list[_Part]:
+        """Return the halves of a request, each with half of the SQL; nothing when it has none.
+
+        The SQL is what is too long most of the time: halves alone would not help.
+        """
+        sql = tidy_sql(self._evidence[part.node_id].sql or "")
+        shown = min(len(sql), part.max_sql_chars or self._max_sql_chars or len(sql))
+        if len(part.missing) < 2 and shown <= _MIN_SQL_CHARS:
+            return []
+        chars = max(min(shown, _MIN_SQL_CHARS), shown // 2) or None
+        return [replace(half, max_sql_chars=chars) for half in _halves(part, part.missing)]
 
     def _begin(self, node_id: str) -> Parts[_Part] | None:
         """See what a node lacks now that its parents are done."""
@@ -268,7 +329,13 @@ class Engine:
         self._nodes[node_id] = _Node(outcome)
         evidence = self._evidence[node_id] = self._project.evidence(node_id)
         parts = in_parts(missing, evidence)
-        return Parts([_Part(node_id, missing, "first") for missing in parts])
+        labels = [str(number) for number in range(1, len(parts) + 1)] if len(parts) > 1 else [""]
+        return Parts(
+            [
+                _Part(node_id, missing, "first", label=label)
+                for missing, label in zip(parts, labels, strict=True)
+            ]
+        )
 
     def _still_missing(self, node_id: str, outcome: NodeOutcome) -> Missing:
         """Inherit, and return what is still missing and can be asked for."""
@@ -288,11 +355,15 @@ class Engine:
         part, error = result.item, result.error
         node = self._nodes.setdefault(part.node_id, _Node(NodeOutcome(part.node_id)))
         if error is not None:
-            self._see(error)
-            splits = part.stage in ("node", "first", "again") and len(part.missing) > 1
-            if splits and (isinstance(error, LLMTruncatedError) or _is_too_long(error)):
-                node.texts.take(NodeTexts(unanswered=list(part.missing.columns)))
-                return self._halves(part.node_id, part.missing)
+            part = replace(part, parent_call_id=error.call_id or part.parent_call_id)
+            if _is_too_long(error) and (smaller := self._smaller(part)):
+                self._answered, self._silent_in_a_row = True, 0
+                return smaller
+            if not isinstance(error, _DoesNotFitError):
+                self._see(error)
+            splits = part.stage in ("first", "again") and len(part.missing) > 1
+            if splits and isinstance(error, LLMTruncatedError):
+                return [replace(half, stage="half") for half in _halves(part, part.missing)]
             if part.stage == "again" and isinstance(error, LLMResponseError):
                 return ()  # the first answer is as good as it was
             node.outcome.error = node.outcome.error or error
@@ -301,16 +372,17 @@ class Engine:
         self._silent_in_a_row = self._failed_in_a_row = 0
         found = read_texts(result.parsed, part.missing)
         node.texts.take(found)
+        if call_id := result.response.call_id if result.response else None:
+            node.on_record += _on_record(call_id, part.node_id, found)
+            part = replace(part, parent_call_id=call_id)
         rest = part.missing.without(found)
         if not rest:
             return ()
         if result.response is not None and result.response.finish_reason is FinishReason.LENGTH:
-            return self._halves(part.node_id, rest)
-        return () if part.stage == "again" else (_Part(part.node_id, rest, "again"),)
-
-    @staticmethod
-    def _halves(node_id: str, missing: Missing) -> list[_Part]:
-        return [_Part(node_id, half, "half") for half in missing.halves()]
+            return [replace(half, stage="half") for half in _halves(part, rest)]
+        if part.stage == "again":
+            return ()
+        return (replace(part, missing=rest, stage="again", label=f"{part.label}+"),)
 
     def _finish(self, part: _Part) -> None:
         """Take what was answered about a node into the project."""
@@ -323,6 +395,8 @@ class Engine:
         self._evidence.pop(outcome.node_id, None)
         # What came before an error is paid for, and kept.
         project.apply(outcome.node_id, texts)
+        if self._recorder is not None and node.on_record:
+            self._recorder(node.on_record)
         outcome.description_written = texts.description is not None
         outcome.description_unknown = texts.description_answered and texts.description is None
         outcome.generated = tuple(texts.columns)
@@ -380,6 +454,39 @@ class Engine:
             self._report.stopped_by = self._report.stopped_by or error
             if self._batch is not None:
                 self._batch.stop()
+
+
+def _halves(part: _Part, missing: Missing) -> list[_Part]:
+    halves = missing.halves()
+    letters = "ab" if len(halves) > 1 else "a"
+    return [
+        replace(part, missing=half, label=f"{part.label}{letter}")
+        for half, letter in zip(halves, letters, strict=True)
+    ]
+
+
+def _on_record(call_id: str, node_id: str, texts: NodeTexts) -> list[Text]:
+    table = {} if texts.description is None else {"": texts.description}
+    return [Text(call_id, node_id, name, text) for name, text in {**table, **texts.columns}.items()]
+
+
+class _DoesNotFitError(LLMError):
+    """A request that cannot be made small enough for the context window; it was not sent."""
+
+
+def _ties(project: Project, node_id: str, missing: Missing) -> Ties:
+    parents = project.parents(node_id)
+    if not missing:
+        return Ties(node_id, parents)
+    return Ties(
+        node_id,
+        parents,
+        is_open=True,
+        reads=project.tables_read(node_id),
+        # Without a missing column nothing is inherited.
+        takes=(lambda: project.inheritable_names(node_id)) if missing.columns else tuple,
+        gives=project.unsettled_names(node_id) if missing.columns else (),
+    )
 
 
 def _is_too_long(error: LLMError) -> bool:
