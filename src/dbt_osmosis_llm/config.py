@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 PROMPT_ENV_PREFIX = "OSMOSIS_LLM_PROMPT_"
-_LEDGER_FILE = ".dbt-osmosis-llm/ledger.db"
+_FOLDER = ".dbt-osmosis-llm"
+"""In the project: what is kept from one run to the next."""
 
 PROMPT_KEYS = (
     "model_system",
@@ -230,6 +231,15 @@ OPTIONS: tuple[Option, ...] = (
         env="OSMOSIS_LLM_MAX_SQL_CHARS",
     ),
     Option(
+        "max_prompt_tokens",
+        "max_prompt_tokens",
+        _number(int, 1000, "tokens"),
+        12_000,
+        "About how many tokens a prompt may take; what says least about the columns asked for is "
+        "left out of a longer one.",
+        env="OSMOSIS_LLM_MAX_PROMPT_TOKENS",
+    ),
+    Option(
         "context_window",
         "context_window",
         _number(int, 1000, "tokens"),
@@ -245,6 +255,14 @@ OPTIONS: tuple[Option, ...] = (
         False,
         "Mask e-mail addresses, phone, card and social security numbers in the SQL that is sent.",
         env="OSMOSIS_LLM_REDACT_PII",
+    ),
+    Option(
+        "sample",
+        "sample",
+        _boolean,
+        False,
+        "Send the values of seeds' columns that have at most ten; no rows of data are sent else.",
+        flag="--llm-sample",
     ),
     Option(
         "ledger_url",
@@ -270,6 +288,22 @@ OPTIONS: tuple[Option, ...] = (
         False,
         "Ask again what was answered before; the new answers take the place of the old.",
         flag="--llm-no-cache",
+    ),
+    Option(
+        "strict",
+        "strict",
+        _boolean,
+        False,
+        "Ask once more for texts that a check finds fault with, naming the fault.",
+        flag="--llm-strict",
+    ),
+    Option(
+        "no_copy",
+        "no_copy",
+        _boolean,
+        False,
+        "Ask for columns that are upstream columns unchanged, instead of taking over their texts.",
+        flag="--llm-no-copy",
     ),
     Option(
         "cache_days",
@@ -328,11 +362,15 @@ class Settings:
     temperature: float | None = None
     max_output_tokens: int | None = None
     max_sql_chars: int | None = None
+    max_prompt_tokens: int = 12_000
     context_window: int | None = None
     redact_pii: bool = False
+    sample: bool = False
     ledger_url: str | None = None
     ledger_required: bool = False
     no_cache: bool = False
+    strict: bool = False
+    no_copy: bool = False
     cache_days: float | None = None
     parquet_dir: str | None = None
     parquet_buffer_rows: int = 100
@@ -364,7 +402,13 @@ class Settings:
             return self.ledger_url
         if project_dir is None:
             return self.ledger_url
-        return str(Path(project_dir).absolute() / (self.ledger_url or _LEDGER_FILE))
+        return str(Path(project_dir).absolute() / (self.ledger_url or f"{_FOLDER}/ledger.db"))
+
+    def lineage_place(self, project_dir: Path | str) -> Path | None:
+        """Return the file that keeps what was read out of SQL; None when nothing is to be kept."""
+        if (self.ledger_url or "").lower() == "none":
+            return None
+        return Path(project_dir).absolute() / _FOLDER / "lineage.db"
 
 
 def read_env(name: str, environ: Mapping[str, str] | None = None) -> str | None:

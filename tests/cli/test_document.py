@@ -78,7 +78,7 @@ def test_the_whole_way(shop: Shop, server: LoopbackServer) -> None:
 
 
 def test_parents_are_asked_before_children(shop: Shop, server: LoopbackServer) -> None:
-    assert shop.document().returncode == 0
+    assert shop.document("--llm-no-copy").returncode == 0
     asked = [table_of(request) for request in server.requests]
     order = ["payments", "stg_pos__payments", "int_payments_latest", "int_money_movements"]
     positions = [asked.index(name) for name in order if name in asked]

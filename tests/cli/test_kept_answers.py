@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from dbt_osmosis_llm.ledger import Call, Ledger
@@ -43,6 +44,8 @@ def test_a_second_run_asks_nothing_and_writes_the_same(shop: Shop, server: Loopb
     assert (shop.directory / ".dbt-osmosis-llm/.gitignore").read_text() == "*\n"
 
     put_back(shop, before)
+    plan = shop.document("--llm-dry-run")
+    assert f"{asked} more questions were answered before" in plan.stderr
     again = shop.document("--llm-no-cache")
     assert again.returncode == 0, again.stderr
     assert len(server.requests) == 2 * asked
@@ -59,6 +62,16 @@ def test_a_rehearsal_makes_the_real_run_free(shop: Shop, server: LoopbackServer)
     assert real.returncode == 0, real.stderr
     assert len(server.requests) == asked
     assert all(shop.texts().values())
+
+
+def test_a_repaired_answer_is_not_asked_for_again(shop: Shop, server: LoopbackServer) -> None:
+    before = shop.yaml_files()
+    server.script = lambda _, number: Reply(content="no JSON at all") if number == 3 else Reply()
+    assert shop.document().returncode == 0
+    written, asked = shop.yaml_files(), len(server.requests)
+    put_back(shop, before)
+    assert shop.document().returncode == 0
+    assert (shop.yaml_files(), len(server.requests)) == (written, asked)
 
 
 def test_old_answers_do_not_count_when_an_age_is_set(shop: Shop, server: LoopbackServer) -> None:
@@ -89,6 +102,22 @@ def test_all_calls_are_on_record(shop: Shop, server: LoopbackServer) -> None:
     (unusable,) = calls_of(shop, status="unusable")
     (repair,) = [call for call in calls if call.parent_call_id == unusable.call_id]
     assert (unusable.response, repair.status) == ("no JSON at all", "answered")
+    texts = shop.texts()
+    with Ledger.open(shop.directory / LEDGER) as ledger:
+        on_record = [text for call in calls for text in ledger.texts(call_id=call.call_id)]
+    assert len(on_record) > 20
+    for text in on_record:
+        name = text.node_id.rpartition(".")[2] + (f".{text.column}" if text.column else "")
+        assert texts[name] == text.text
+
+
+def test_the_calls_go_to_parquet_files_as_they_happen(shop: Shop, server: LoopbackServer) -> None:
+    done = shop.document(OSMOSIS_LLM_PARQUET_DIR="calls")
+    assert done.returncode == 0, done.stderr
+    query = f"select event_type, count(*) from '{shop.directory}/calls/**/*.parquet' group by 1"
+    rows = duckdb.connect().execute(query).fetchall()
+    asked = len(server.requests)
+    assert dict(rows) == {"llm_start": asked, "llm_end": asked}
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, server: LoopbackServer) -> None:

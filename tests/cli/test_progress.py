@@ -11,7 +11,7 @@ from rich.console import Console
 from dbt_osmosis_llm.cli.progress import Progress, progress_line
 from dbt_osmosis_llm.llm.batch import LLMBatchStats
 from dbt_osmosis_llm.llm.exceptions import LLMTimeoutError
-from dbt_osmosis_llm.synthesis.engine import RunReport
+from dbt_osmosis_llm.synthesis.report import RunReport
 
 STATS = LLMBatchStats(
     items=100,

@@ -41,7 +41,7 @@ def test_doc_references_are_read_as_their_text(shapes: Shop, server: LoopbackSer
 def test_texts_of_ephemeral_parents_and_sources_go_along(
     shapes: Shop, server: LoopbackServer
 ) -> None:
-    shapes.document()
+    shapes.document("--llm-no-copy")  # so that all columns are asked for
     assert "Things without their words." in request_about(server, "mart_things").text
     source = request_about(server, "warehouse.things")
     assert "Weekly export of the warehouse." in source.text

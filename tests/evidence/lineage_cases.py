@@ -1,7 +1,8 @@
 """Hand-labelled SELECTs: of each output column "kind leaf, leaf = expression".
 
-The expression part is optional. A label says what the database does, not what the reader happens
-to answer. `ABSENT` are names that must not be among the output columns.
+The expression part is optional. "plain" stands before any other kind than pass, rename and cast
+whose values are nothing but those of the leaves. A label says what the database does, not what the
+reader happens to answer. `ABSENT` are names that must not be among the output columns.
 """
 
 from __future__ import annotations
@@ -490,7 +491,7 @@ CASES = [
         " select id, y, 'b' from t where k = 2",
         {
             "id": "pass t.id = id",
-            "v": "union t.x, t.y = x UNION ALL y",
+            "v": "plain union t.x, t.y = x UNION ALL y",
             "src": "union = 'a' UNION ALL 'b'",
         },
     ),
@@ -501,8 +502,8 @@ CASES = [
         "with u as (select id, amount from web union all select oid, total from store)"
         " select id, amount, amount * 2 as twice, sum(amount) as s from u group by 1, 2, 3",
         {
-            "id": "union web.id, store.oid = web.id UNION ALL store.oid",
-            "amount": "union web.amount, store.total",
+            "id": "plain union web.id, store.oid = web.id UNION ALL store.oid",
+            "amount": "plain union web.amount, store.total",
             "twice": "derived web.amount, store.total = amount * 2",
             "s": "aggregate web.amount, store.total = SUM(amount)",
         },
@@ -520,7 +521,7 @@ CASES = [
         "postgres",
         None,
         "select a as a, b as b from t union all select x, t2.y from t2, t3",
-        {"a": "unknown", "b": "union t.b, t2.y"},
+        {"a": "unknown", "b": "plain union t.b, t2.y"},
     ),
     Case(
         "union of unknown stars",
@@ -536,21 +537,21 @@ CASES = [
         "snowflake",
         {"a": ["id", "x"], "b": ["x", "id"]},
         "select * from a union all select * from b",
-        {"id": "union a.id, b.x", "x": "union a.x, b.id"},
+        {"id": "plain union a.id, b.x", "x": "plain union a.x, b.id"},
     ),
     Case(
         "union by name",
         "duckdb",
         {"a": ["id", "x"], "b": ["x", "id"]},
         "select * from a union all by name select * from b",
-        {"id": "union a.id, b.id", "x": "union a.x, b.x"},
+        {"id": "plain union a.id, b.id", "x": "plain union a.x, b.x"},
     ),
     Case(
         "except and intersect",
         "postgres",
         None,
         "(select id from a except select id from b) intersect select id from c",
-        {"id": "union a.id, b.id, c.id"},
+        {"id": "plain union a.id, b.id, c.id"},
     ),
     Case(
         "recursive CTE",
@@ -1091,5 +1092,90 @@ CASES = [
         "select t.id in (with c as (select v from u, unnest(u.vs) as v) select c.v from c) as hit"
         " from t",
         {"hit": "derived t.id, u.vs"},
+    ),
+    Case(
+        "union of columns and casts, used further",
+        "postgres",
+        None,
+        "with u as (select id, cast(x as text) as x, day, n from a"
+        " union all select aid, y, at::date, n::int from b)"
+        " select id as order_id, cast(x as int) as x, u.day, coalesce(n, 0) as n,"
+        " max(day) over (partition by id) as last_day from u",
+        {
+            "order_id": "plain union a.id, b.aid = a.id UNION ALL b.aid",
+            "x": "cast a.x, b.y = CAST(x AS INT)",
+            "day": "plain union a.day, b.at = a.day UNION ALL CAST(b.at AS DATE)",
+            "n": "derived a.n, b.n",
+            "last_day": "window a.day, b.at, a.id, b.aid",
+        },
+    ),
+    Case(
+        "union with a branch that is no column",
+        "snowflake",
+        None,
+        "select id, email, lower(name) as name, sum(x) as x, k,"
+        " row_number() over (order by id) as r from a group by 1, 2, 3, 5"
+        " union all select id, null, name, x, 'b', n from b",
+        {
+            "id": "plain union a.id, b.id",
+            "email": "union a.email = a.email UNION ALL NULL",
+            "name": "union a.name, b.name = LOWER(a.name) UNION ALL b.name",
+            "x": "union a.x, b.x = SUM(a.x) UNION ALL b.x",
+            "k": "union a.k = a.k UNION ALL 'b'",
+            "r": "union a.id, b.n",
+        },
+    ),
+    Case(
+        "union of unions",
+        "bigquery",
+        None,
+        "with u as (select id, x from a union all select id, x from b),"
+        " v as (select id, x from u union distinct select cast(id as int64), x + 1 from c),"
+        " w as (select cast(id as string) as id, x from v)"
+        " select id, x from w union all select key, x from d",
+        {
+            "id": "plain union a.id, b.id, c.id, d.key",
+            "x": "union a.x, b.x, c.x, d.x",
+        },
+    ),
+    Case(
+        "union of the same column, cast and not",
+        "duckdb",
+        None,
+        "select id, x from t where k union all select id::varchar, x from t where not k",
+        {"id": "plain union t.id = id UNION ALL CAST(id AS TEXT)", "x": "pass t.x"},
+    ),
+    Case(
+        "columns unchanged beside aggregates, windows and conditions",
+        "snowflake",
+        SHOP,
+        "select c.id, any_value(c.email) as email, c.name as customer, max(p.method) as method,"
+        " first_value(c.name) over (order by c.id) as first_name, (c.id) as again,"
+        " case when true then c.id end as maybe, coalesce(c.id) as same, to_varchar(c.id) as t"
+        " from raw.customers c left join raw.payments p on p.order_id = c.id group by all",
+        {
+            "id": "pass raw.customers.id",
+            "email": "aggregate raw.customers.email",
+            "customer": "rename raw.customers.name",
+            "method": "aggregate raw.payments.method",
+            "first_name": "window raw.customers.name, raw.customers.id",
+            "again": "rename raw.customers.id",
+            "maybe": "derived raw.customers.id",
+            "same": "derived raw.customers.id",
+            "t": "derived raw.customers.id",
+        },
+    ),
+    Case(
+        "outer apply",
+        "tsql",
+        None,
+        "select o.id, l.paid_at, l.n from orders o outer apply"
+        " (select top 1 p.paid_at, p.n + 1 as n from payments p where p.order_id = o.id"
+        " order by p.paid_at desc) l",
+        {
+            "id": "pass orders.id",
+            "paid_at": "pass payments.paid_at",
+            "n": "derived payments.n = payments.n + 1",
+        },
     ),
 ]

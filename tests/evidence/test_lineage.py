@@ -8,7 +8,6 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlglot.schema import MappingSchema
 
 from dbt_osmosis_llm.evidence.lineage import (
     EMPTY_FACTS,
@@ -26,8 +25,11 @@ MINIMUM_RIGHT = 0.9
 
 def label(column: ColumnLineage, with_expression: bool) -> str:
     leaves = ", ".join(f"{leaf.relation}.{leaf.column}" for leaf in column.leaves)
+    plain = ("", "plain ")[column.is_plain]
+    if column.kind in (ColumnKind.PASS, ColumnKind.RENAME, ColumnKind.CAST):
+        plain = ("not plain ", "")[column.is_plain]
     expression = f" = {column.expression}" if with_expression else ""
-    return f"{column.kind.value} {leaves}".rstrip() + expression
+    return f"{plain}{column.kind.value} {leaves}".rstrip() + expression
 
 
 def verdicts(case: Case) -> dict[str, str]:
@@ -76,7 +78,7 @@ def test_columns_are_found_whatever_their_case() -> None:
     facts = read_query('select id as "Id", x from t', "snowflake")
     found = facts.column("ID")
     assert found is not None
-    assert found == ColumnLineage("Id", ColumnKind.PASS, "id", (Leaf("t", "id"),))
+    assert found == ColumnLineage("Id", ColumnKind.PASS, "id", (Leaf("t", "id"),), is_plain=True)
     assert facts.column("missing") is None
 
 
@@ -134,6 +136,43 @@ def test_joins_name_the_table_behind_an_import_cte() -> None:
 )
 def test_kinds_of_joins(clause: str, kind: str, condition: str | None) -> None:
     assert read_query(f"select a.x from a {clause}", "spark").joins == (Join(kind, "b", condition),)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "clause", "expected"),
+    [
+        ("postgres", "", False),
+        ("postgres", "join b on a.id = b.id", False),
+        ("postgres", ", b", False),
+        ("postgres", "left join b on a.id = b.id", True),
+        ("postgres", "right outer join b using (id)", True),
+        ("postgres", "natural full join b", True),
+        ("postgres", "left join lateral (select y from b where b.id = a.id) as l on true", True),
+        ("postgres", "cross join lateral (select y from b where b.id = a.id) as l", False),
+        ("duckdb", "outer join b using (id)", True),
+        ("duckdb", "asof left join b using (id)", True),
+        ("duckdb", "asof join b using (id)", False),
+        ("duckdb", "positional join b", True),
+        ("snowflake", "asof join b match_condition (a.at >= b.at) on a.id = b.id", True),
+        ("snowflake", ", b where a.id = b.id(+)", True),
+        ("oracle", ", b where a.id = b.id ( + )", True),
+        ("tsql", "outer apply (select y from b where b.id = a.id) as l", True),
+        ("tsql", "cross apply (select y from b where b.id = a.id) as l", False),
+        ("spark", "left semi join b on a.id = b.id", False),
+        ("spark", "left anti join b on a.id = b.id", False),
+        ("clickhouse", "global any left join b using (id)", True),
+        ("snowflake", "join (select b.id from b left join c using (id)) as q using (id)", True),
+        ("postgres", "where exists (select 1 from b left join c using (id))", True),
+    ],
+)
+def test_outer_joins(dialect: str, clause: str, expected: bool) -> None:
+    assert read_query(f"select a.x from a {clause}", dialect).has_outer_join is expected
+
+
+def test_an_outer_join_in_a_cte_counts_if_it_is_read() -> None:
+    sql = "with q as (select a.x from a left join b using (id)) select x from {}"
+    assert read_query(sql.format("q"), "duckdb").has_outer_join
+    assert not read_query(sql.format("a"), "duckdb").has_outer_join
 
 
 @pytest.mark.parametrize(
@@ -246,12 +285,10 @@ def test_adapters_of_one_dialect(adapter: str) -> None:
 
 def test_schemas_of_every_shape() -> None:
     sql = "select * from raw.customers"
-    mapping = {"raw": {"customers": dict.fromkeys(SHOP["raw.customers"], "text")}}
     for schema in (
         SHOP,
         {"raw.customers": dict.fromkeys(SHOP["raw.customers"], "text")},
         {"DB.RAW.CUSTOMERS": tuple(SHOP["raw.customers"])},
-        MappingSchema(mapping, dialect="snowflake"),
     ):
         facts = read_query(sql, "snowflake", schema)
         assert [name.lower() for name in facts.columns] == ["id", "name", "email"]
@@ -361,8 +398,13 @@ def check_invariants(sql: str, dialect: str | None) -> None:
         assert column.name == name
         if column.kind is ColumnKind.UNKNOWN:
             assert (column.expression, column.leaves) == (None, ())
-        if column.kind in (ColumnKind.PASS, ColumnKind.RENAME, ColumnKind.CAST):
+        if column.kind in (ColumnKind.PASS, ColumnKind.RENAME):
             assert len(column.leaves) == 1
+        if column.kind not in (ColumnKind.PASS, ColumnKind.RENAME, ColumnKind.CAST):
+            assert not column.is_plain or column.kind is ColumnKind.UNION
+        else:
+            assert column.is_plain
+            assert column.leaves
         if column.kind is ColumnKind.LITERAL:
             assert column.leaves == ()
         assert {leaf.relation for leaf in column.leaves} <= set(facts.relations)
@@ -376,11 +418,10 @@ def test_the_text_is_the_same_for_every_hash_seed() -> None:
         "from dbt_osmosis_llm.evidence.lineage import read_query\n"
         "from tests.evidence.lineage_cases import CASES\n"
         "for c in CASES:\n"
-        "    f = read_query(c.sql, c.dialect, c.schema)\n"
-        "    print(list(f.columns.items()), f.relations, f.filters, f.joins, f.group_by)\n"
+        "    print(read_query(c.sql, c.dialect, c.schema))\n"
     )
     outputs = set()
-    for seed in ("0", "1", "2"):
+    for seed in ("0", "1", "random"):
         environment = {
             **os.environ,
             "PYTHONHASHSEED": seed,

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from dbt_osmosis_llm.evidence.lineage import read_query
-from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
+from dbt_osmosis_llm.evidence.node import (
+    ColumnEvidence,
+    ColumnUse,
+    NodeEvidence,
+    UpstreamTable,
+)
 from dbt_osmosis_llm.llm.client import LLMConfig, build_client
 from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
@@ -24,7 +29,12 @@ UPSTREAM = (
 )
 
 
-def answer(sql: str | None, *columns: ColumnEvidence, description: bool = True) -> dict[str, Any]:
+def answer(
+    sql: str | None,
+    *columns: ColumnEvidence,
+    description: bool = True,
+    keys: tuple[tuple[str, ...], ...] = (),
+) -> dict[str, Any]:
     node = NodeEvidence(
         "model.x.t",
         "t",
@@ -33,6 +43,7 @@ def answer(sql: str | None, *columns: ColumnEvidence, description: bool = True) 
         facts=read_query(sql or "", "duckdb", SCHEMA),
         columns=columns,
         upstream=UPSTREAM,
+        keys=keys,
     )
     missing = Missing(description, tuple(column.name for column in columns))
     client = build_client(LLMConfig("offline", "evidence"), LLMUsageStats())
@@ -80,9 +91,27 @@ def test_table_sentences(sql: str | None, sentence: str | None) -> None:
         ("day as ordered_on", "`day` of `orders`."),
         ("cast(day as timestamp) as ordered_at", "`day` of `orders`."),
         ("'shop' as origin", "Constant `'shop'`."),
-        ("amount * 2 as double_amount", "Computed as `amount * 2`."),
-        ("sum(amount) as total", "Sum of `amount` of `orders`."),
-        ("coalesce(sum(amount), 0) as t", "Sum of `amount` of `orders`, 0 where there is none."),
+        ("amount * 2 as double_amount", "Computed as `amount * 2`. `amount`: Price in euros."),
+        ("sum(amount) as total", "Sum of `amount` of `orders`. `amount`: Price in euros."),
+        (
+            "coalesce(sum(amount), 0) as t",
+            "Sum of `amount` of `orders`, 0 where there is none. `amount`: Price in euros.",
+        ),
+        ("coalesce(amount, 0) as paid", "Price in euros. `0` where there is none."),
+        ("coalesce(status, 'new') as state", "Computed as `COALESCE(status, 'new')`."),
+        ("'a;' || status as code", "Computed as `'a;' || status`."),
+        (
+            "row_number() over (partition by who order by day desc) as n",
+            "Row number within `who`, ordered by `day DESC`.",
+        ),
+        (
+            "case when amount > 9 then 'then' when amount > 1 then 'it''s' else 'end' end as size",
+            "One of 'then', 'it''s' and 'end', by `amount` of `orders`. `amount`: Price in euros.",
+        ),
+        (
+            "case status when 'a' then 'b' else who end as s",
+            "Computed as `CASE status WHEN 'a' THEN 'b' ELSE who END`.",
+        ),
         ("count(*) as n", "Number of rows."),
         ("count(id) as n", "Number of non-null `id` values of `orders`."),
         ("count(distinct who) as n", "Number of distinct `who` values of `orders`."),
@@ -102,4 +131,91 @@ def test_a_single_column_and_its_tests() -> None:
     column = ColumnEvidence("status", tests=("unique", "never null", "one of 'a', 'b'"))
     assert answer("select status from db.orders", column, description=False) == {
         "description": "One of 'a', 'b'."
+    }
+
+
+@pytest.mark.parametrize(
+    ("sql", "sentence"),
+    [
+        ("select id from db.orders", "Rows of `orders`, one row per `id`."),
+        (
+            "select o.id from db.orders o join db.people p using (who)",
+            "Joins `orders` and `people`, one row per `id`.",
+        ),
+        ("select day, count(*) as n from db.orders group by 1", None),
+        ("select id from db.orders qualify row_number() over (partition by who) = 1", None),
+    ],
+)
+def test_tests_say_what_one_row_is_where_the_sql_does_not(sql: str, sentence: str | None) -> None:
+    without = answer(sql)["description"]
+    found = answer(sql, keys=(("day", "who"), ("id",)))["description"]
+    assert found == (sentence or without)
+    assert (found != without) == (sentence is not None)
+
+
+@pytest.mark.parametrize(
+    ("sql", "sentence"),
+    [
+        (
+            "select who, sum(amount) as n from db.orders group by 1",
+            "Sum of `amount` of `orders` per `who`. `amount`: Price in euros.",
+        ),
+        (
+            "select o.day, p.name, count(*) as n from db.orders o join db.people p using (who) "
+            "group by all",
+            "Number of rows per `day` and `name`.",
+        ),
+        # Grouped by the sum of an inner query: it is not taken per that sum.
+        (
+            "select n, count(*) as c from (select who, sum(amount) as n from db.orders group by 1) "
+            "group by 1",
+            "Sum of `amount` of `orders`. `amount`: Price in euros.",
+        ),
+        # Joined in: the rows of the sum are not the rows here.
+        (
+            "select o.id, s.n from db.orders o join (select who, sum(amount) as n from db.orders "
+            "group by 1) s using (who)",
+            "Sum of `amount` of `orders`. `amount`: Price in euros.",
+        ),
+    ],
+)
+def test_aggregates_say_per_what(sql: str, sentence: str) -> None:
+    assert answer(sql, ColumnEvidence("n"))["columns"] == {"n": sentence}
+
+
+def test_what_a_source_means_is_added_once_and_only_when_short() -> None:
+    column = ColumnEvidence("double_amount")
+    request = build_request(
+        NodeEvidence(
+            "model.x.t",
+            "t",
+            "model",
+            facts=read_query("select amount * 2 as double_amount from db.orders", "duckdb", SCHEMA),
+            columns=(column,),
+            upstream=(UpstreamTable("orders", "db.orders", "", {"amount": "Cents. `c`: One."}),),
+        ),
+        Missing(False, ("double_amount",)),
+        Prompts(),
+    )
+    client = build_client(LLMConfig("offline", "evidence"), LLMUsageStats())
+    assert json.loads(client.complete(request).text) == {"description": "Computed as `amount * 2`."}
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [(["", "Who paid."], "Who paid."), (["Who paid.", "Who ordered."], None), ([], None)],
+)
+def test_a_source_column_means_what_models_say_of_it(
+    texts: list[str], sentence: str | None
+) -> None:
+    uses = tuple(ColumnUse(f"stg_{n}", "who", text) for n, text in enumerate(texts))
+    found = answer(None, ColumnEvidence("who", uses=uses), description=False)
+    assert found == {"description": sentence}
+
+
+def test_a_list_of_values_is_not_said_twice() -> None:
+    sql = "select case when amount > 9 then 'big' else 'small' end as size from db.orders"
+    column = ColumnEvidence("size", tests=("never null", "one of 'big', 'small'", "primary key"))
+    assert answer(sql, column)["columns"] == {
+        "size": "Computed from `amount` of `orders`. One of 'big', 'small'."
     }

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbt_osmosis_llm.llm.redaction import redact_secrets
+from dbt_osmosis_llm.llm.redaction import mask_keys, redact_secrets
 
 # No whole key stands in this file: scanners of repositories would take it for a real one.
 BODY = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4"
@@ -41,6 +41,13 @@ SHAPES: dict[str, tuple[str, str, int]] = {
     "Slack": ("xoxb-1", string.digits + "-", 40),
     "JWT": ("eyJhbGciOiJIUzI1NiJ9.", _ALNUM + "-_", 80),
 }
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES.keys() - {"JWT"}))
+def test_whatever_has_a_shape_is_masked_in_texts_that_are_kept(name: str) -> None:
+    prefix, alphabet, length = SHAPES[name]
+    body = "".join(alphabet[7 * i % len(alphabet)] for i in range(length))
+    assert mask_keys(f"select '{prefix}{body}' as api_key", ()) == "select '***' as api_key"
 
 
 @pytest.mark.parametrize(

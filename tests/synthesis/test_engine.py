@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
-from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
+from dbt_osmosis_llm.evidence.lineage import read_query
+from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMBudgetError,
@@ -22,8 +23,10 @@ from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.mock import MockLLMClient, valid_answer
 from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.llm.usage import Price
-from dbt_osmosis_llm.synthesis.engine import Engine, RunReport
+from dbt_osmosis_llm.synthesis.copying import Copy
+from dbt_osmosis_llm.synthesis.engine import Engine
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
+from dbt_osmosis_llm.synthesis.report import RunReport
 
 
 class MemoryProject:
@@ -65,21 +68,36 @@ class MemoryProject:
         columns = tuple(name for name, text in self.columns[node_id].items() if not text)
         return Missing(not self.descriptions[node_id], columns)
 
-    def inherit(self, node_id: str) -> None:
+    def inherit(self, node_id: str, keep_out: Collection[str] = ()) -> None:
         for name in self.missing(node_id).columns:
+            if name in keep_out:
+                continue
             for ancestor in sorted(self.ancestors(node_id)):
                 if text := self.columns[ancestor].get(name):
                     self.columns[node_id][name] = text
                     self.inherited[node_id].append(name)
                     break
 
+    def copy(self, node_id: str, copies: Sequence[Copy]) -> tuple[str, ...]:
+        for copy in copies:
+            origin = self.columns[copy.origin_id][copy.origin_column]
+            assert origin == copy.text
+            self.columns[node_id][copy.column] = origin
+        return tuple(copy.column for copy in copies)
+
     def inherited_columns(self, node_id: str) -> tuple[str, ...]:
         return tuple(self.inherited[node_id])
 
     def evidence(self, node_id: str) -> NodeEvidence:
-        columns = tuple(ColumnEvidence(name) for name in self.columns[node_id])
+        sql, parents = self.sql[node_id], self.parents_of.get(node_id, ())
         return NodeEvidence(
-            node_id, f"table_{node_id}", "model", sql=self.sql[node_id], columns=columns
+            node_id,
+            f"table_{node_id}",
+            "model",
+            sql=sql,
+            facts=read_query(sql, "duckdb", {p: list(self.columns[p]) for p in parents}),
+            columns=tuple(ColumnEvidence(name) for name in self.columns[node_id]),
+            upstream=tuple(UpstreamTable(p, p, "", self.columns[p], p) for p in parents),
         )
 
     def apply(self, node_id: str, texts: NodeTexts) -> None:

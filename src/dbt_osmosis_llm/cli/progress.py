@@ -15,7 +15,7 @@ from rich.text import Text
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.cli.summary import money
 from dbt_osmosis_llm.llm.batch import LLMBatchStats
-from dbt_osmosis_llm.synthesis.engine import RunReport
+from dbt_osmosis_llm.synthesis.report import RunReport
 
 _SHOWN_FAILURES = 3
 _PLAIN_EVERY_S = 10.0

@@ -16,6 +16,8 @@ from dbt_osmosis_llm.cli.errors import UserError
 from dbt_osmosis_llm.config import Settings, project_name
 from dbt_osmosis_llm.ledger.client import LedgerClient
 from dbt_osmosis_llm.ledger.database import LedgerError, LedgerVersionError
+from dbt_osmosis_llm.ledger.parquet import ParquetLog
+from dbt_osmosis_llm.ledger.places import ExportError
 from dbt_osmosis_llm.ledger.records import Run, Text
 from dbt_osmosis_llm.ledger.store import Ledger
 from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig
@@ -39,12 +41,20 @@ class Recording:
         ledger: Where it is kept; None: nowhere.
         run: What is known of it at its beginning.
         settings: Of the run.
+        log: Gets each call as well.
     """
 
-    def __init__(self, ledger: Ledger | None, run: Run, settings: Settings) -> None:
+    def __init__(
+        self,
+        ledger: Ledger | None,
+        run: Run,
+        settings: Settings,
+        log: ParquetLog | None = None,
+    ) -> None:
         self._ledger = ledger
         self._run = run
         self._settings = settings
+        self._log = log
         self._clients: list[LedgerClient] = []
 
     @classmethod
@@ -80,7 +90,29 @@ class Recording:
                 raise UserError(f"The ledger cannot be used: {error}.") from None
             logger.warning("The ledger cannot be used, the run goes on without it: %s", error)
             return cls(None, run, settings)
-        return cls(ledger, run, settings)
+        return cls(ledger, run, settings, _parquet_log(settings, run))
+
+    @staticmethod
+    def look(
+        inner: LLMClient, settings: Settings, config: LLMConfig, project_dir: Path | str
+    ) -> LLMClient:
+        """Return a client that answers what is on record and keeps nothing, for a plan."""
+        place = settings.ledger_place(project_dir)
+        if place is None:
+            return inner
+        try:
+            ledger = Ledger.open(place, create=False)
+        except LedgerError as error:
+            logger.debug("What was answered before is not known: %s", error)
+            return inner
+        return LedgerClient(
+            inner,
+            ledger,
+            None,
+            config,
+            use_answers=not settings.no_cache,
+            max_age_days=settings.cache_days,
+        )
 
     def client(self, inner: LLMClient, config: LLMConfig, *, use_answers: bool) -> LLMClient:
         """Return a client that keeps what is asked through it.
@@ -100,6 +132,8 @@ class Recording:
             use_answers=use_answers and not self._settings.no_cache,
             max_age_days=self._settings.cache_days,
             required=self._settings.ledger_required,
+            observer=self._log.add if self._log else None,
+            before=self._log.check if self._log else None,
         )
         self._clients.append(client)
         return client
@@ -112,15 +146,42 @@ class Recording:
             except LedgerError as error:
                 logger.debug("The texts are not on record: %s", error)
 
-    def end(self, outcome: str) -> None:
-        """Note how the run ended, and close the ledger."""
+    def end(self, outcome: str) -> str | None:
+        """Note how the run ended, and close the ledger.
+
+        Returns:
+            What went wrong with the ledger or the Parquet log, where the user wants to stop for
+            that.
+        """
         if self._ledger is None:
-            return
+            return None
+        failed = next((f for c in self._clients if (f := c.required_failure)), None)
+        problem = f"The ledger failed: {failed}." if failed else None
         for client in self._clients:
             client.close()
         with suppress(LedgerError):  # what matters was said when it happened
             self._ledger.end_run(self._run.run_id, outcome)
         self._ledger.close()
+        if self._log is not None:
+            try:
+                self._log.close()
+            except ExportError as error:
+                problem = problem or str(error)
+        return problem
+
+
+def _parquet_log(settings: Settings, run: Run) -> ParquetLog | None:
+    if settings.parquet_dir is None:
+        return None
+    try:
+        return ParquetLog(
+            settings.parquet_dir,
+            run,
+            buffer_rows=settings.parquet_buffer_rows,
+            on_failure="error" if settings.s3_on_failure == "error" else "continue",
+        )
+    except ExportError as error:
+        raise UserError(f"OSMOSIS_LLM_PARQUET_DIR: {error}.") from None
 
 
 def _selection(params: Mapping[str, Any]) -> list[str]:

@@ -16,12 +16,15 @@ from dbt_osmosis_llm.cli.options import by_name
 from dbt_osmosis_llm.cli.progress import Progress
 from dbt_osmosis_llm.cli.recording import Recording
 from dbt_osmosis_llm.config import Settings, load_settings
+from dbt_osmosis_llm.evidence.cache import FactsCache
+from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.ledger.records import Text
 from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client, price_of
 from dbt_osmosis_llm.llm.prompts import Prompts, load_prompts
 from dbt_osmosis_llm.llm.usage import get_usage_stats
-from dbt_osmosis_llm.synthesis.engine import Engine, RunReport
+from dbt_osmosis_llm.synthesis.engine import Engine
 from dbt_osmosis_llm.synthesis.estimate import EstimatingClient
+from dbt_osmosis_llm.synthesis.report import RunReport
 
 _GRACE_S = 10.0
 _INTERRUPTED = 130
@@ -40,6 +43,7 @@ class Session:
         self.client = client
         self.report: RunReport | None = None
         self.interrupted = False
+        self.record_failure: str | None = None
         self._recording: Recording | None = None
 
     @classmethod
@@ -66,23 +70,37 @@ class Session:
         """Fill what the context's nodes lack; dbt-osmosis writes it afterwards."""
         from dbt_osmosis_llm.host import HostProject
 
-        self._project = HostProject(context)
+        project_dir = context.project.config.project_dir
+        kept = self.settings.lineage_place(project_dir)
+        cache = FactsCache(kept) if kept else None
+        self._project = HostProject(
+            context,
+            sample=self.settings.sample,
+            read_query=cache.facts if cache else read_query,
+        )
         with user_errors():
             self._project.check_targets()
         progress = Progress()
         engine = Engine(
-            self._recorded_client(context.project.config.project_dir),
+            self._recorded_client(project_dir),
             self.prompts,
             concurrency=self._config.max_in_flight,
             max_sql_chars=self.settings.max_sql_chars,
+            max_prompt_tokens=self.settings.max_prompt_tokens,
+            copies=not self.settings.no_copy,
+            strict=self.settings.strict,
             redact_pii=self.settings.redact_pii,
             context_window=self._context_window,
             observer=progress.update,
             recorder=None if context.settings.dry_run else self._record_texts,
         )
         self._handle_signals(engine)
-        with progress:
-            self.report = engine.run(self._project)
+        try:
+            with progress:
+                self.report = engine.run(self._project)
+        finally:
+            if cache:
+                cache.close()
 
     def _record_texts(self, texts: list[Text]) -> None:
         if self._recording is not None:
@@ -90,7 +108,7 @@ class Session:
 
     def _recorded_client(self, project_dir: str) -> LLMClient:
         if self.settings.plan_only:
-            return self.client
+            return Recording.look(self.client, self.settings, self._config, project_dir)
         self._recording = Recording.begin(self.settings, self._config, project_dir)
         # The offline provider costs nothing and gets better with each version.
         use_answers = self._config.provider != "offline"
@@ -127,7 +145,8 @@ class Session:
         """Note how the run ended."""
         if self._recording is not None:
             outcomes = {0: "done", 1: "failed", 2: "stopped", _INTERRUPTED: "interrupted"}
-            self._recording.end("failed" if self.report is None else outcomes[self.exit_code])
+            outcome = "failed" if self.report is None else outcomes[self.exit_code]
+            self.record_failure = self._recording.end(outcome)
 
     @property
     def exit_code(self) -> int:
@@ -136,7 +155,9 @@ class Session:
             return _INTERRUPTED
         if self.report is None:
             return 0
-        return 2 if self.report.stopped_by else int(self.report.has_failures)
+        if self.report.stopped_by or self.record_failure:
+            return 2
+        return int(self.report.has_failures)
 
 
 def current_session() -> Session:
@@ -179,7 +200,7 @@ def run_with_synthesis(
             from dbt_osmosis_llm.cli.summary import print_plan, print_summary
 
             if isinstance(session.client, EstimatingClient):
-                print_plan(session.report, session.client)
+                print_plan(session.report, session.client, get_usage_stats())
             else:
                 print_summary(
                     session.report,
@@ -188,6 +209,8 @@ def run_with_synthesis(
                     get_usage_stats(),
                     interrupted=session.interrupted,
                 )
+    if session.record_failure:
+        click.echo(f"Error: {session.record_failure}", err=True)
     if code := session.exit_code or host_exit:
         raise SystemExit(code)
 

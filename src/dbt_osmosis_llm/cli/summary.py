@@ -12,36 +12,40 @@ from dbt_osmosis_llm.config import Settings
 from dbt_osmosis_llm.llm.client import LLMClient
 from dbt_osmosis_llm.llm.exceptions import LLMError
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
-from dbt_osmosis_llm.synthesis.engine import NodeOutcome, RunReport
 from dbt_osmosis_llm.synthesis.estimate import EstimatingClient, NodeEstimate
+from dbt_osmosis_llm.synthesis.report import NodeOutcome, RunReport
 
 _MAX_LINES = 20
 
 
-def print_plan(report: RunReport, client: EstimatingClient) -> None:
+def print_plan(report: RunReport, client: EstimatingClient, stats: LLMUsageStats) -> None:
     """Print what a run would ask, table by table, and what that would cost."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("table", overflow="fold")
-    for name in ("texts", "inherited", "requests", "prompt", "completion", "cost"):
+    for name in ("texts", "inherited", "copied", "requests", "prompt", "completion", "cost"):
         table.add_column(name, justify="right", no_wrap=True)
 
-    def row(name: str, texts: int, inherited: int, estimate: NodeEstimate) -> None:
+    def row(name: str, texts: int, free: tuple[int, int], estimate: NodeEstimate) -> None:
         usage = estimate.usage
         tokens = (f"{usage.input_tokens:,}", f"{usage.output_tokens:,}")
         cost = money(estimate.cost_usd)
-        table.add_row(name, f"{texts}", f"{inherited}", f"{estimate.requests}", *tokens, cost)
+        free_texts = (f"{count}" for count in free)
+        table.add_row(name, f"{texts}", *free_texts, f"{estimate.requests}", *tokens, cost)
 
     for outcome in report.outcomes:
         estimate = client.by_node.get(outcome.node_id, NodeEstimate())
-        row(outcome.node_id, outcome.asked, len(outcome.inherited), estimate)
-    inherited = sum(len(outcome.inherited) for outcome in report.outcomes)
+        free = (len(outcome.inherited), len(outcome.copied))
+        row(outcome.node_id, outcome.asked, free, estimate)
+    counts = _counts(report)
     asked = sum(outcome.asked for outcome in report.outcomes)
-    row("total", asked, inherited, client.total())
+    row("total", asked, (counts["inherited"], counts["copied"]), client.total())
     console.print(
         f"What {client.provider}, model {client.model}, would be asked (tokens estimated):"
     )
     console.print(table)
+    if hits := stats.summary()["hits"]:
+        console.print(f"{hits} more questions were answered before; the ledger has the answers.")
     console.print("Nothing was asked, nothing was written.")
 
 
@@ -60,6 +64,7 @@ def print_summary(
         _print_empty(console, report)
     else:
         console.print(_one_line(report, stats))
+    _print_complaints(console, report)
     if not report.selected:
         console.print("No table matched the selection.")
     _print_failures(console, report)
@@ -84,6 +89,7 @@ def _counts(report: RunReport) -> dict[str, int]:
         "tables_empty": sum(o.description_unknown for o in outcomes),
         "generated": sum(len(o.generated) for o in outcomes),
         "inherited": sum(len(o.inherited) for o in outcomes),
+        "copied": sum(len(o.copied) for o in outcomes),
         "empty": sum(len(o.unknown + o.unanswered + o.waiting) for o in outcomes),
         "failed": sum(o.failed for o in report.failures),
         "not_asked": report.texts_not_asked,
@@ -96,7 +102,7 @@ def _one_line(report: RunReport, stats: LLMUsageStats) -> str:
     again = f", {totals['hits']} answered before" if totals["hits"] else ""
     return (
         f"dbt-osmosis-llm: {counts['tables_generated']} table and {counts['generated']} column "
-        f"texts generated, {counts['inherited']} inherited, "
+        f"texts generated, {counts['inherited']} inherited, {counts['copied']} copied, "
         f"{counts['empty'] + counts['tables_empty']} left empty, "
         f"{counts['failed']} failed{not_asked}; "
         f"{totals['requests']} request{'' if totals['requests'] == 1 else 's'}{again}, "
@@ -115,7 +121,7 @@ def _print_statistics(
         (
             "columns",
             f"{counts['generated']} generated, {counts['inherited']} inherited, "
-            f"{counts['empty']} left empty",
+            f"{counts['copied']} copied, {counts['empty']} left empty",
         ),
         *([("failed", f"{counts['failed']} texts, see below")] if counts["failed"] else []),
         *([("not asked", f"{counts['not_asked']} texts")] if counts["not_asked"] else []),
@@ -153,6 +159,17 @@ def _print_empty(console: Console, report: RunReport) -> None:
 
 def _empty_texts(outcome: NodeOutcome) -> list[str]:
     return [*(["(table)"] if outcome.description_unknown else []), *outcome.unknown]
+
+
+def _print_complaints(console: Console, report: RunReport) -> None:
+    lines = [
+        f"{outcome.node_id}{f'.{complaint.column}' if complaint.column else ''}: "
+        f"the text {complaint.message}"
+        for outcome in report.outcomes
+        for complaint in outcome.complaints
+    ]
+    if lines:
+        _print_list(console, "Texts to look at:", lines)
 
 
 def _print_failures(console: Console, report: RunReport) -> None:

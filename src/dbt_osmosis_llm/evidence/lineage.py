@@ -9,15 +9,14 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect, NormalizationStrategy
-from sqlglot.errors import ErrorLevel, SchemaError
-from sqlglot.schema import MappingSchema
+from sqlglot.errors import ErrorLevel
 from sqlglot.tokens import TokenType
 
 from dbt_osmosis_llm.evidence.query import Reader, conjuncts, core_of
@@ -32,7 +31,10 @@ from dbt_osmosis_llm.evidence.relation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    Schema = Mapping[str, Iterable[str]]
+    """Names of relations, unquoted, to the names of their columns in order."""
 
 __all__ = [
     "EMPTY_FACTS",
@@ -66,6 +68,8 @@ _DIALECT_OF_ADAPTER = {
 }
 
 _QUERY_STARTS = (TokenType.SELECT, TokenType.WITH, TokenType.FROM)
+_OUTER_MARK = re.compile(r"\(\s*\+\s*\)")
+"""`a.id = b.id(+)`: searched in the text, because not every sqlglot keeps it."""
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*\Z")
 
 
@@ -93,6 +97,8 @@ class ColumnLineage:
     """Defining SQL down to real tables, on one line; None if unknown."""
     leaves: tuple[Leaf, ...]
     """In order of first appearance, unique; empty if unknown."""
+    is_plain: bool = False
+    """Whether its values are those of its leaves, unchanged or only cast, also through unions."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,8 @@ class QueryFacts:
     distinct: bool = False
     set_operations: tuple[str, ...] = ()
     row_number_partition: tuple[str, ...] = ()
+    has_outer_join: bool = False
+    """Whether anything it reads is joined so that rows without a partner stay, with nulls."""
 
     def column(self, name: str) -> ColumnLineage | None:
         """The column of that name, whatever its case."""
@@ -133,20 +141,23 @@ EMPTY_FACTS = QueryFacts()
 def read_query(
     sql: str,
     dialect: str | None = None,
-    schema: Mapping[str, Sequence[str] | Mapping[str, str]] | MappingSchema | None = None,
+    schema: Schema | None = None,
 ) -> QueryFacts:
     """Reads the compiled SQL of a model; `EMPTY_FACTS` for anything but one SELECT.
 
     Args:
         sql: One SELECT statement, without Jinja.
         dialect: The dbt adapter's type; an unknown one is read as generic SQL.
-        schema: Column names (or names and types) of relations, by unquoted name.
+        schema: Column names (names to types will do) of relations, by unquoted name.
     """
     _quiet.reading = True
     try:
         reading = Dialect.get_or_raise(_sqlglot_dialect(dialect))
         statement = _parsed(sql, reading)
-        return EMPTY_FACTS if statement is None else _facts(statement, reading, schema)
+        if statement is None:
+            return EMPTY_FACTS
+        facts = _facts(statement, reading, schema or {})
+        return replace(facts, has_outer_join=True) if _OUTER_MARK.search(sql) else facts
     except Exception:  # noqa: BLE001 - sqlglot's parsers raise any class on SQL they did not expect
         return EMPTY_FACTS
     finally:
@@ -195,27 +206,17 @@ def _parsed(sql: str, dialect: Any) -> Any:
 
 
 class _Schema:
-    """Column names of a table node, whatever shape the caller's schema has."""
+    """Column names of a table node."""
 
-    def __init__(self, schema: Any, dialect: Any) -> None:
-        self._schema = schema
-        self._dialect = dialect
-        self._index: dict[str, list[Any]] = {}
+    def __init__(self, schema: Schema) -> None:
+        self._index: dict[str, list[tuple[int, Iterable[str]]]] = {}
+        for name, columns in schema.items():
+            parts = name.casefold().split(".")
+            for start in range(len(parts)):
+                self._index.setdefault(".".join(parts[start:]), []).append((start, columns))
 
     def columns_of(self, table: Any) -> Sequence[str]:
         """The table's column names; none if the schema does not know it, or not for sure."""
-        if not self._schema:
-            return []
-        if isinstance(self._schema, MappingSchema):
-            try:
-                return list(self._schema.column_names(table, dialect=self._dialect))
-            except SchemaError:
-                return []
-        if not self._index:
-            for name, columns in self._schema.items():
-                parts = name.casefold().split(".")
-                for start in range(len(parts)):
-                    self._index.setdefault(".".join(parts[start:]), []).append((start, columns))
         parts = [str(part.name).casefold() for part in table.parts]
         for start in range(len(parts)):
             found = self._index.get(".".join(parts[start:]), [])
@@ -360,10 +361,12 @@ def _facts(statement: Any, dialect: Any, schema: Any) -> QueryFacts:
         return text is not None and text == signatures.text(other)
 
     name = type(dialect).__name__.lower() if type(dialect) is not Dialect else ""
-    reader = Reader(name, _name_case(dialect), _Schema(schema, dialect).columns_of, same)
+    reader = Reader(name, _name_case(dialect), _Schema(schema).columns_of, same)
     rows = reader.read(statement, Environment({}, {}))
     parts = list(_reached(rows.part))
-    relations = _relations(reader, parts)
+    all_parts = _with_nested(parts)
+    reached = {relation for part in all_parts for relation in part.relations}
+    relations = tuple(relation for relation in reader.relations if relation in reached)
     writer = _Writer(dialect, _leaf_name(relations, dialect))
     columns: dict[str, ColumnLineage] = {}
     for name in rows.names:
@@ -378,6 +381,7 @@ def _facts(statement: Any, dialect: Any, schema: Any) -> QueryFacts:
         _distinct(rows.part),
         tuple(operator for part in parts for operator in part.operators),
         _row_number_partition(rows.part, writer),
+        any(part.has_outer_join for part in all_parts),
     )
 
 
@@ -398,7 +402,8 @@ def _column(name: str, definition: Definition, writer: _Writer) -> ColumnLineage
     kind = _kind(name, definition)
     if kind is ColumnKind.UNKNOWN:
         return ColumnLineage(name, kind, None, ())
-    return ColumnLineage(name, kind, writer.cut(definition), definition.leaves)
+    text = writer.cut(definition)
+    return ColumnLineage(name, kind, text, definition.leaves, definition.is_plain)
 
 
 def _kind(name: str, definition: Definition) -> ColumnKind:
@@ -433,16 +438,15 @@ def _reached(part: Part | None) -> Iterator[Part]:
             stack += [(child, False) for child in reversed(one.children)]
 
 
-def _relations(reader: Reader, parts: list[Part]) -> tuple[str, ...]:
-    reached: set[str] = set()
-    stack, seen = list(parts), set()
+def _with_nested(parts: list[Part]) -> list[Part]:
+    """The parts and those of queries inside their expressions, in no order."""
+    stack, found = list(parts), dict[int, Part]()
     while stack:
         part = stack.pop()
-        if id(part) not in seen:
-            seen.add(id(part))
-            reached.update(part.relations)
+        if id(part) not in found:
+            found[id(part)] = part
             stack += [*part.nested, *part.children]
-    return tuple(relation for relation in reader.relations if relation in reached)
+    return list(found.values())
 
 
 def _leaf_name(relations: tuple[str, ...], dialect: Any) -> Callable[[Leaf], str]:

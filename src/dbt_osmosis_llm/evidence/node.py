@@ -1,26 +1,18 @@
-"""Everything known of one node, as plain data, and how a prompt words it."""
+"""Everything known of one node, as plain data; `wording.py` says it in a prompt."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, ColumnKind, ColumnLineage, QueryFacts
 from dbt_osmosis_llm.evidence.sql_text import (
-    cut_sql,
     mask_personal_data,
     mask_personal_data_in_text,
-    tidy_sql,
     without_control_characters,
 )
-
-_MAX_UPSTREAM_COLUMNS = 40
-"""Documented columns sent of one upstream table, those that the SQL reads first."""
-
-_MAX_TEXT_CHARS = 600
-"""Of one text sent as evidence: whole handbooks stand in some descriptions."""
 
 _FRAME_END = re.compile(r"</(sql|context|upstream|columns)>", re.IGNORECASE)
 
@@ -34,6 +26,22 @@ def framed(values: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def is_same_relation(one: str, other: str) -> bool:
+    """Tell whether two unquoted names, qualified as far as each goes, are one relation's."""
+    one, other = one.lower(), other.lower()
+    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
+
+
+@dataclass(frozen=True)
+class ColumnUse:
+    """A column downstream that is a column unchanged."""
+
+    table: str
+    column: str
+    description: str = ""
+    """Its text as people wrote it, empty when it has none."""
+
+
 @dataclass(frozen=True)
 class ColumnEvidence:
     """One column of a node."""
@@ -44,6 +52,12 @@ class ColumnEvidence:
     """Its text, empty when it has none."""
     tests: tuple[str, ...] = ()
     """Tests and constraints in words, e.g. ``never null``."""
+    tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
+    uses: tuple[ColumnUse, ...] = ()
+    """For sources and seeds: what the models that read it make of it."""
+    values: tuple[str, ...] = ()
+    """All that stand in the column, where they are few and may be sent."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,7 @@ class UpstreamTable:
     description: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Column name to text, empty where there is none."""
+    unique_id: str = ""
 
     def text_of(self, column: str) -> str:
         """Return a column's text, whatever the case of its name."""
@@ -81,6 +96,13 @@ class NodeEvidence:
     columns: tuple[ColumnEvidence, ...] = ()
     upstream: tuple[UpstreamTable, ...] = ()
     tests: tuple[str, ...] = ()
+    keys: tuple[tuple[str, ...], ...] = ()
+    """Columns that are unique, each set together, by tests or constraints."""
+    has_contract: bool = False
+    neighbours: Mapping[str, str] = field(default_factory=dict)
+    """Other tables of the same source, each with its text."""
+    header: tuple[str, ...] = ()
+    """The columns of a seed's file, where its values may be sent."""
 
     def column(self, name: str) -> ColumnEvidence:
         """Return a column by its exact name."""
@@ -88,14 +110,11 @@ class NodeEvidence:
 
     def upstream_table(self, relation: str) -> UpstreamTable | None:
         """Return the upstream table that a relation in the SQL stands for."""
-        wanted = relation.lower()
-        for table in self.upstream:
-            known = table.relation.lower()
-            if known == wanted or known.endswith(f".{wanted}") or wanted.endswith(f".{known}"):
-                return table
-        return None
+        known = (table for table in self.upstream if is_same_relation(table.relation, relation))
+        return next(known, None)
 
-    def _table_name(self, relation: str) -> str:
+    def table_name(self, relation: str) -> str:
+        """Return what people call a relation in the SQL."""
         table = self.upstream_table(relation)
         return table.name if table else relation.rpartition(".")[2]
 
@@ -104,17 +123,18 @@ class NodeEvidence:
 
         Returns:
             ``name``, ``resource_type``, ``reads`` (table names), ``joins``, ``filters``,
-            ``group_by``, ``aggregates``, ``distinct``, ``set_operations``, ``deduplicated_by``
-            and ``columns``: one mapping for each asked column with ``name``, ``type``, ``kind``,
-            ``expression``, ``upstream`` (``table``, ``column``, ``description``) and ``tests``.
+            ``group_by``, ``aggregates``, ``distinct``, ``set_operations``, ``deduplicated_by``,
+            ``keys`` and ``columns``: one mapping for each asked column with ``name``, ``type``,
+            ``kind``, ``expression``, ``upstream`` and ``uses`` (``table``, ``column``,
+            ``description``), ``tests``, ``tags``, ``meta`` and ``values``.
         """
         facts = self.facts
         return {
             "name": self.name,
             "resource_type": self.resource_type,
-            "reads": [self._table_name(relation) for relation in facts.relations],
+            "reads": [self.table_name(relation) for relation in facts.relations],
             "joins": [
-                {"kind": j.kind, "table": self._table_name(j.relation), "condition": j.condition}
+                {"kind": j.kind, "table": self.table_name(j.relation), "condition": j.condition}
                 for j in facts.joins
             ],
             "filters": list(facts.filters),
@@ -123,12 +143,13 @@ class NodeEvidence:
             "distinct": facts.distinct,
             "set_operations": list(facts.set_operations),
             "deduplicated_by": list(facts.row_number_partition),
+            "keys": [list(key) for key in self.keys],
             "columns": [self._column_dict(name) for name in asked],
         }
 
     def _column_dict(self, name: str) -> dict[str, Any]:
         column = self.column(name)
-        lineage = self._lineage(name)
+        lineage = self.facts.column(name)
         return {
             "name": name,
             "type": column.data_type,
@@ -136,55 +157,28 @@ class NodeEvidence:
             "expression": lineage.expression if lineage else None,
             "upstream": [
                 {"table": table, "column": leaf_column, "description": text}
-                for table, leaf_column, text in self._leaves(lineage)
+                for table, leaf_column, text in self.leaves(lineage)
+            ],
+            "uses": [
+                {"table": use.table, "column": use.column, "description": use.description}
+                for use in column.uses
             ],
             "tests": list(column.tests),
+            "tags": list(column.tags),
+            "meta": dict(column.meta),
+            "values": list(column.values),
         }
 
-    def _lineage(self, name: str) -> ColumnLineage | None:
-        return self.facts.column(name)
-
-    def _leaves(self, lineage: ColumnLineage | None) -> list[tuple[str, str, str]]:
+    def leaves(self, lineage: ColumnLineage | None) -> list[tuple[str, str, str]]:
         """Return (table, column, text) of the real columns that a column is made of."""
         leaves = []
         for leaf in lineage.leaves if lineage else ():
             table = self.upstream_table(leaf.relation)
             text = table.text_of(leaf.column) if table else ""
-            leaves.append((self._table_name(leaf.relation), leaf.column, text))
+            leaves.append((self.table_name(leaf.relation), leaf.column, text))
         return leaves
 
-    def prompt_values(
-        self,
-        asked: Sequence[str],
-        *,
-        max_sql_chars: int | None = None,
-        redact_pii: bool = False,
-    ) -> dict[str, str]:
-        """Return a text for each built-in placeholder of a prompt.
-
-        Args:
-            asked: Names of the columns that need a text.
-            max_sql_chars: Where to cut the SQL, at the end of a line.
-            redact_pii: Mask personal data in literals and comments of the SQL, in the columns'
-                expressions, in tests and in descriptions.
-        """
-        node = self._without_personal_data() if redact_pii else self
-        values = {
-            "table_name": node.name,
-            "resource_type": node.resource_type,
-            "sql": cut_sql(node._tidy_sql(redact_pii), max_sql_chars) or "(none)",
-            "existing_context": node._context_block(asked),
-            "upstream_docs": node._upstream_block(),
-            "columns": "\n".join(node._column_line(name) for name in asked) or "(none)",
-            "column_name": asked[0] if len(asked) == 1 else "",
-        }
-        return framed(values)
-
-    def _tidy_sql(self, redact_pii: bool) -> str:
-        sql = tidy_sql(self.sql or "")
-        return mask_personal_data(sql) if redact_pii else sql
-
-    def _without_personal_data(self) -> NodeEvidence:
+    def without_personal_data(self) -> NodeEvidence:
         """Return the node with masked texts, tests and expressions; its SQL is not touched."""
         mask = mask_personal_data_in_text
         lineages = {
@@ -196,11 +190,28 @@ class NodeEvidence:
             description=mask(self.description),
             source_description=mask(self.source_description),
             tests=tuple(map(mask, self.tests)),
-            facts=replace(self.facts, columns=lineages),
+            facts=replace(
+                self.facts,
+                columns=lineages,
+                filters=tuple(map(mask_personal_data, self.facts.filters)),
+                joins=tuple(
+                    replace(join, condition=join.condition and mask_personal_data(join.condition))
+                    for join in self.facts.joins
+                ),
+                group_by=tuple(map(mask_personal_data, self.facts.group_by)),
+            ),
             columns=tuple(
-                replace(c, description=mask(c.description), tests=tuple(map(mask, c.tests)))
+                replace(
+                    c,
+                    description=mask(c.description),
+                    tests=tuple(map(mask, c.tests)),
+                    meta={key: mask(value) for key, value in c.meta.items()},
+                    uses=tuple(replace(u, description=mask(u.description)) for u in c.uses),
+                    values=tuple(map(mask, c.values)),
+                )
                 for c in self.columns
             ),
+            neighbours={name: mask(text) for name, text in self.neighbours.items()},
             upstream=tuple(
                 replace(
                     table,
@@ -210,54 +221,3 @@ class NodeEvidence:
                 for table in self.upstream
             ),
         )
-
-    def _column_line(self, name: str) -> str:
-        facts = self._column_dict(name)
-        parts = [f"- `{name}`" + (f" ({facts['type']})" if facts["type"] else "")]
-        if facts["expression"] and facts["kind"] != ColumnKind.PASS.value:
-            parts.append(f"{facts['kind']}: {facts['expression']}")
-        for leaf in facts["upstream"]:
-            text = f": {_one_line(leaf['description'])}" if leaf["description"] else ""
-            parts.append(f"from {leaf['table']}.{leaf['column']}{text}")
-        if facts["tests"]:
-            parts.append(f"tested: {', '.join(facts['tests'])}")
-        return "\n    ".join(parts)
-
-    def _context_block(self, asked: Sequence[str]) -> str:
-        lines = []
-        if self.description:
-            lines.append(f"description: {_one_line(self.description)}")
-        if self.source_description:
-            lines.append(f"description of its source: {_one_line(self.source_description)}")
-        if self.materialization:
-            lines.append(f"materialized as: {self.materialization}")
-        if self.tags:
-            lines.append(f"tags: {', '.join(self.tags)}")
-        lines.extend(f"tested: {test}" for test in self.tests)
-        others = [c for c in self.columns if c.description and c.name not in asked]
-        if others:
-            lines.append("columns that have a text already:")
-            lines.extend(f"- {c.name}: {_one_line(c.description)}" for c in others)
-        return "\n".join(lines) or "(nothing)"
-
-    def _upstream_block(self) -> str:
-        read = {
-            (table, column.lower())
-            for lineage in self.facts.columns.values()
-            for table, column, _ in self._leaves(lineage)
-        }
-        lines = []
-        for table in self.upstream:
-            text = f": {_one_line(table.description)}" if table.description else ""
-            lines.append(f"{table.name}{text}")
-            documented = [(name, text) for name, text in table.columns.items() if text]
-            documented.sort(key=lambda item: (table.name, item[0].lower()) not in read)
-            lines.extend(
-                f"- {name}: {_one_line(text)}" for name, text in documented[:_MAX_UPSTREAM_COLUMNS]
-            )
-        return "\n".join(lines) or "(none)"
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_TEXT_CHARS else f"{line[:_MAX_TEXT_CHARS]} …"

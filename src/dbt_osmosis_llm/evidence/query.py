@@ -377,6 +377,7 @@ class Reader:
         result.shape = Shape.UNION
         result.branches, result.operator = tuple(definitions), operator
         result.inline = False
+        result.is_plain = all(one.is_plain for one in definitions)
         return result
 
     # -- one SELECT ------------------------------------------------------------------------
@@ -636,6 +637,8 @@ class Reader:
         if condition is not None:
             self.define(condition, scope, Clause.FILTER)
         using = [str(one.name) for one in join.args.get("using") or ()]
+        if isinstance(join.this, exp.Lateral) and join.this.args.get("cross_apply") is False:
+            side = "left"  # OUTER APPLY
         if method == "natural":
             using = self._common_names(before, joined, scope)
         for name in using:
@@ -649,7 +652,14 @@ class Reader:
         if not side and not kind:
             words.append("inner" if condition is not None or method else "cross")
         name = str(join.this.name if isinstance(join.this, exp.Table) else join.this.alias)
+        if self._is_outer(kind, side, method):
+            scope.part.has_outer_join = True
         scope.part.joins.append((" ".join(words), joined.rows, name, condition))
+
+    def _is_outer(self, kind: str, side: str, method: str) -> bool:
+        if method == "positional" or (method == "asof" and self.dialect == "snowflake"):
+            return True  # rows without a partner stay, whatever the join's side
+        return kind == "outer" or (bool(side) and kind not in ("semi", "anti"))
 
     def _common_names(self, before: list[Source], joined: Source, scope: Scope) -> list[str]:
         if not joined.rows.closed or not all(one.rows.closed for one in before):
@@ -738,8 +748,9 @@ class Reader:
             inner = core
             while type(inner) in (exp.Cast, exp.TryCast, exp.Paren):
                 inner = inner.this
-            if isinstance(inner, exp.Column) and sources[0].shape in (Shape.COLUMN, Shape.CAST):
+            if isinstance(inner, exp.Column) and sources[0].is_plain:
                 definition.shape = Shape.CAST
+                definition.is_plain = True
         return definition
 
     def _inside(self, query: Any, scope: Scope) -> Definition:

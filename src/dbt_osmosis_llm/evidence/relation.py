@@ -49,6 +49,8 @@ class Definition:
     """Nested so deep that to print it could exhaust the stack."""
     inline: bool = True
     """Whether the expression can stand inside another one."""
+    is_plain: bool = False
+    """Whether it is upstream columns, one or the other of them, unchanged or only cast."""
 
     def __deepcopy__(self, memo: object) -> Definition:
         return self
@@ -91,7 +93,8 @@ class Table:
         """The one definition of a column of this table, spelled as it was met first."""
         key = name if name in self.case_sensitive else name.casefold()
         if key not in self.known:
-            self.known[key] = Definition(Shape.COLUMN, (Leaf(self.relation, name),))
+            leaves = (Leaf(self.relation, name),)
+            self.known[key] = Definition(Shape.COLUMN, leaves, is_plain=True)
         return self.known[key]
 
 
@@ -149,6 +152,7 @@ class Part:
     filters: list[Any] = field(default_factory=list)
     joins: list[tuple[str, Rows, str, Any]] = field(default_factory=list)
     """(kind, what is joined, its name here, condition: node, text or None)."""
+    has_outer_join: bool = False
     operators: list[str] = field(default_factory=list)
     nested: list[Part] = field(default_factory=list)
     """Queries inside expressions: only the relations they read count."""

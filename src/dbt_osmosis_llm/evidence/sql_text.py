@@ -159,6 +159,19 @@ def cut_sql(sql: str, max_chars: int | None) -> str:
     return f"{kept}\n-- ({len(sql) - len(kept)} more characters of SQL are not shown)"
 
 
+def code_only(sql: str) -> str:
+    """Return SQL with blanks for all that is a literal, a quoted name or a comment in any dialect.
+
+    Everything else stands where it stood.
+    """
+    pieces = []
+    end = 0
+    for start, stop in _spans(sql, set(_Kind)):
+        pieces += [sql[end:start], " " * (stop - start)]
+        end = stop
+    return "".join([*pieces, sql[end:]])
+
+
 def mask_personal_data(sql: str) -> str:
     """Return SQL without the personal data in its literals and comments.
 

@@ -54,20 +54,21 @@ class LedgerClient:
     Args:
         inner: Whom to ask.
         ledger: Where calls are kept.
-        run_id: The run that they belong to, on record already.
+        run_id: The run that they belong to, on record already; None puts nothing on record.
         config: What the requests are sent with.
         use_answers: False asks again what was answered before.
         max_age_days: How old an answer may be.
         required: Whether a ledger that fails ends the run.
         stats: Where hits are counted; the process's statistics when None.
-        observer: Gets each call that was put on record, and its request's description.
+        observer: Gets each call that was put on record.
+        before: Called before each request; what it raises ends the run.
     """
 
     def __init__(
         self,
         inner: LLMClient,
         ledger: Ledger,
-        run_id: str,
+        run_id: str | None,
         config: LLMConfig,
         *,
         use_answers: bool = True,
@@ -75,6 +76,7 @@ class LedgerClient:
         required: bool = False,
         stats: LLMUsageStats | None = None,
         observer: Callable[[Call], None] | None = None,
+        before: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner = inner
@@ -86,6 +88,7 @@ class LedgerClient:
         self._required = required
         self._stats = stats or get_usage_stats()
         self._observer = observer
+        self._before = before
         self._clock = clock
         self._claims = Claims(ledger)
         self._flights: dict[str, _Flight] = {}
@@ -104,8 +107,10 @@ class LedgerClient:
         self._raise_if_required()
         body = _body(request, self._config)
         key = cache_key(self.provider, self.model, body)
+        if self._run_id is None:
+            return self._look(request, key)
         if not self._use_answers:
-            return self._ask(request, key, body)
+            return self._ask(request, key, body, self._run_id)
         while True:
             with self._lock:
                 flight = self._flights.get(key)
@@ -114,7 +119,7 @@ class LedgerClient:
                     flight = self._flights[key] = _Flight()
             if is_first:
                 try:
-                    return self._lead(flight, request, key, body)
+                    return self._lead(flight, request, key, body, self._run_id)
                 finally:
                     with self._lock:
                         del self._flights[key]
@@ -122,30 +127,41 @@ class LedgerClient:
             while not flight.done.wait(_POLL_S):
                 _raise_if_cancelled(request)
             if flight.call is not None:
-                return self._follow(flight.call, request)
+                return self._follow(flight.call, request, self._run_id)
+
+    def _look(self, request: LLMRequest, key: str) -> LLMResponse:
+        age = self._max_age_days
+        call = self._try(lambda ledger: ledger.lookup(key, max_age_days=age))
+        if call is None or not self._use_answers:
+            return self._inner.complete(request)
+        return self._answered(call, request)
 
     def _lead(
-        self, flight: _Flight, request: LLMRequest, key: str, body: Mapping[str, Any]
+        self,
+        flight: _Flight,
+        request: LLMRequest,
+        key: str,
+        body: Mapping[str, Any],
+        run_id: str,
     ) -> LLMResponse:
-        call = self._found_or_claimed(request, key)
+        call = self._found_or_claimed(key, _hit_of(request, run_id), request)
         if call is not None:
             flight.call = call
             return self._answered(call, request)
         try:
-            return self._ask(request, key, body, flight)
+            return self._ask(request, key, body, run_id, flight)
         finally:
             self._claims.forget(key)
             if flight.call is None:
                 self._try(lambda ledger: self._claims.release(key))
 
-    def _follow(self, call: Call, request: LLMRequest) -> LLMResponse:
-        hit = replace(self._hit_of(request), call_id=call.call_id)
+    def _follow(self, call: Call, request: LLMRequest, run_id: str) -> LLMResponse:
+        hit = replace(_hit_of(request, run_id), call_id=call.call_id)
         self._try(lambda ledger: ledger.record_hit(hit))
         return self._answered(call, request)
 
-    def _found_or_claimed(self, request: LLMRequest, key: str) -> Call | None:
+    def _found_or_claimed(self, key: str, hit: Hit, request: LLMRequest) -> Call | None:
         """Return the answer on record; None when it is for this process to ask."""
-        hit = self._hit_of(request)
         while True:
             found = self._try(
                 lambda ledger: self._claims.take(key, hit, max_age_days=self._max_age_days)
@@ -156,9 +172,6 @@ class LedgerClient:
                 return None
             while self._try(lambda ledger: self._claims.is_taken(key)):
                 _wait(request)
-
-    def _hit_of(self, request: LLMRequest) -> Hit:
-        return Hit(self._run_id, call_id="", custom_id=request.custom_id, part=request.part)
 
     def _answered(self, call: Call, request: LLMRequest) -> LLMResponse:
         """Return the answer of a call on record, and count it."""
@@ -180,10 +193,11 @@ class LedgerClient:
         request: LLMRequest,
         key: str,
         body: Mapping[str, Any],
+        run_id: str,
         flight: _Flight | None = None,
     ) -> LLMResponse:
         call = Call(
-            run_id=self._run_id,
+            run_id=run_id,
             call_id=new_id(),
             parent_call_id=request.parent_call_id,
             provider=self.provider,
@@ -196,6 +210,8 @@ class LedgerClient:
             request=body,
         )
         self._raise_if_required()
+        if self._before is not None:
+            self._before()
         started, started_at = self._clock(), now()
         try:
             response = self._inner.complete(request)
@@ -250,9 +266,18 @@ class LedgerClient:
             with suppress(LedgerError):
                 ledger.set_aside()
 
+    @property
+    def required_failure(self) -> LedgerError | None:
+        """Return why a ledger that is required failed, None while all is well."""
+        return self._failure if self._required else None
+
     def close(self) -> None:
         """Give back the questions that are still claimed."""
         self._try(lambda ledger: self._claims.close())
+
+
+def _hit_of(request: LLMRequest, run_id: str) -> Hit:
+    return Hit(run_id, call_id="", custom_id=request.custom_id, part=request.part)
 
 
 def _body(request: LLMRequest, config: LLMConfig) -> dict[str, Any]:
@@ -283,11 +308,14 @@ def _masked_values(
     mask: Callable[[str, tuple[str, ...]], str],
     config: LLMConfig,
 ) -> Any:
-    text = mask(json.dumps(values, default=str), config.secrets)
+    text = json.dumps(values, default=str)
+    masked = mask(text, config.secrets)
+    if masked == text:
+        return values
     try:
-        return json.loads(text)
+        return json.loads(masked)
     except ValueError:  # a number was a secret
-        return {"masked": text}
+        return {"masked": masked}
 
 
 def _with_answer(call: Call, response: LLMResponse, config: LLMConfig) -> Call:

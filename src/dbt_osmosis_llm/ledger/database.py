@@ -1,7 +1,7 @@
 """Opens the ledger's database: any that SQLAlchemy speaks to, a SQLite file above all.
 
-A commit to a SQLite file survives the end of the process at once, and a power cut a fraction of a
-second later: a sync takes 4 ms on a cloud disk, and where each commit has its own all other writers
+A commit to a SQLite file survives the end of the process at once, and a power cut about a second
+later: a sync takes 4 ms on a cloud disk, and where each commit has its own all other writers
 wait for it. `LogSync` does it beside them.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from contextlib import suppress
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ _VERSION_TABLE = "llm_ledger_version"
 _BUSY_S = 60.0
 """How long to wait for another process's write."""
 _POOL_SIZE = 5
-_SYNC_EVERY_S = 0.2
+_MOVE_S = 1.0
+"""How long another process may take to move a damaged file."""
+_SYNC_EVERY_S = 1.0
+_sync = getattr(os, "fdatasync", os.fsync)  # which leaves out the time of the last change
 _LOG_PAGES = 4000
 """Of 4 KB, after which a commit also moves the log's pages into the file, which takes a while."""
 _MIGRATION_LOCK = 7228163
@@ -276,22 +279,53 @@ def set_aside(url: URL, damaged: tuple[int, int] | None) -> None:
         LedgerError: It cannot be moved, or was never SQLite's and may be dear to somebody.
     """
     path = file_of(url)
-    if path is None or identity(url) != damaged:
+    if path is None or damaged is None or identity(url) != damaged:
         return
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
-    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
+    # Each process gives one file the same name, and no other file can have its number.
+    aside = path.with_name(f"{path.name}.corrupt-{damaged[1]}")
     try:
         if not _was_sqlite(path):
             raise LedgerError(f"{path} is no SQLite file; name another one for the ledger")
-        path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
-    except FileNotFoundError:  # another process was faster by a hair
+        if not _move(path, aside):
+            _await_change(url, damaged)
+            return
+    except FileNotFoundError:  # another process has moved it
         return
     except OSError as error:
         raise LedgerError(f"{path} is damaged and cannot be moved: {error}") from None
     logger.warning("The ledger %s is damaged; it is kept as %s and a new one begun.", path, aside)
+
+
+def _move(path: Path, aside: Path) -> bool:
+    """Move a file and its log; False when another process is at it.
+
+    A rename would do as well for the last of several processes, which would move what the first
+    one has begun anew. A second name can be made only once.
+    """
+    try:
+        os.link(path, aside)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without second names
+        path.replace(aside)
+        return True
+    for suffix in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
+    path.unlink()
+    return True
+
+
+def _await_change(url: URL, damaged: tuple[int, int]) -> None:
+    """Wait until another process has moved a file away; take the name from one that has died."""
+    path = file_of(url)
+    give_up = time.monotonic() + _MOVE_S
+    while identity(url) == damaged:
+        if time.monotonic() > give_up and path is not None:
+            path.unlink()
+        time.sleep(0.01)
 
 
 def _was_sqlite(path: Path) -> bool:
@@ -337,16 +371,17 @@ class LogSync:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._closed.is_set():
-            self._wanted.wait()
+        while self._wanted.wait():
             self._closed.wait(_SYNC_EVERY_S)
             self._wanted.clear()
             self._sync()
+            if self._closed.is_set() and not self._wanted.is_set():
+                return
 
     def _sync(self) -> None:
         with suppress(OSError):  # there is no log, or no disk: the next commit will tell
             log = os.open(self._log, os.O_RDWR)
             try:
-                os.fsync(log)
+                _sync(log)
             finally:
                 os.close(log)

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
@@ -141,30 +141,32 @@ class Call:
 
     def computed_hash(self) -> str:
         """Return the hash of all fields but the hash itself."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "row_hash"}
-        values["started_at"] = to_microseconds(self.started_at)
-        return content_hash(values)
+        return _row_hash(vars(self))
 
     def as_stored(self) -> Call:
         """Return the call as it can be read back, with its key and hash."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        texts: dict[str, Any] = {
-            name: clean_text(value) for name, value in values.items() if isinstance(value, str)
+        values: dict[str, Any] = {
+            name: clean_text(value) if isinstance(value, str) else value
+            for name, value in vars(self).items()
         }
-        call = replace(
-            self,
-            **texts,
-            started_at=from_microseconds(to_microseconds(self.started_at)),
-            request=plain(self.request),
-            latency_ms=float(self.latency_ms),
-            cost_usd=None if self.cost_usd is None else float(self.cost_usd),
+        values["started_at"] = from_microseconds(to_microseconds(self.started_at))
+        values["request"] = plain(self.request)
+        values["latency_ms"] = float(self.latency_ms)
+        values["cost_usd"] = None if self.cost_usd is None else float(self.cost_usd)
+        values["key"] = values["key"] or cache_key(
+            values["provider"], values["model"], values["request"]
         )
-        call = replace(call, key=call.key or call.computed_key())
-        return replace(call, row_hash=call.computed_hash())
+        values["row_hash"] = _row_hash(values)
+        return Call(**values)
 
     def computed_key(self) -> str:
         """Return the cache key of what was asked."""
         return cache_key(self.provider, self.model, self.request)
+
+
+def _row_hash(values: Mapping[str, Any]) -> str:
+    hashed = {name: value for name, value in values.items() if name != "row_hash"}
+    return content_hash({**hashed, "started_at": to_microseconds(values["started_at"])})
 
 
 @dataclass(frozen=True)

@@ -475,6 +475,18 @@ _ANSWER = (
     .order_by(_columns.started_at.desc(), _columns.call_id.desc())
     .limit(1)
 )
+_parents = tables.calls.alias("parents")
+_REPAIR = (
+    sa.select(tables.calls)
+    .join(_parents, _columns.parent_call_id == _parents.c.call_id)
+    .where(_parents.c.key == sa.bindparam("key"), _parents.c.status == "unusable")
+    # What asks for the rest of an answer has another part.
+    .where(_columns.custom_id == _parents.c.custom_id, _columns.part == _parents.c.part)
+    .where(_columns.status == "answered", _columns.started_at >= sa.bindparam("oldest"))
+    .order_by(_columns.started_at.desc(), _columns.call_id.desc())
+    .limit(1)
+)
+"""The answer to the request that repaired one: it is the answer to the first question."""
 _INSERT_CALL = sa.insert(tables.calls)
 _INSERT_HIT = sa.insert(tables.hits)
 _RELEASE = sa.delete(tables.claims).where(tables.claims.c.key == sa.bindparam("claimed_key"))
@@ -483,8 +495,11 @@ _RELEASE = sa.delete(tables.claims).where(tables.claims.c.key == sa.bindparam("c
 def find_answer(connection: Connection, key: str, max_age_days: float | None) -> Call | None:
     """Return the newest usable answer, as `Ledger.lookup` does, within a transaction."""
     values = {"key": key, "oldest": _oldest(max_age_days)}
-    row = connection.execute(_ANSWER, values).mappings().first()
-    return None if row is None else _call_of_row(row)
+    for query in (_ANSWER, _REPAIR):
+        row = connection.execute(query, values).mappings().first()
+        if row is not None:
+            return _call_of_row(row)
+    return None
 
 
 def insert_hit(connection: Connection, hit: Hit) -> None:

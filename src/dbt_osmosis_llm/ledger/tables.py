@@ -27,7 +27,7 @@ calls = Table(
     metadata,
     Column("call_id", String(32), primary_key=True),
     Column("run_id", String(32), nullable=False, index=True),
-    Column("parent_call_id", String(32)),
+    Column("parent_call_id", String(32), index=True),
     Column("started_at", BigInteger, nullable=False, index=True),
     Column("custom_id", Text, nullable=False, index=True),
     Column("part", Text, nullable=False),

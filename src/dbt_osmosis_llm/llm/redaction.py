@@ -46,6 +46,13 @@ _SHAPES = (
 )
 _SHAPE = re.compile(f"{_START}(?:{'|'.join(_SHAPES)})")
 
+_MARKS = (
+    *("sk-", "AIza", "AQ.", "ya29.", "gsk_", "hf_", "fw_", "xai-", "pplx-", "csk-", "nvapi-"),
+    *("tgp_v1_", "glpat-", "dapi", "AKIA", "ASIA", "gho_", "ghp_", "ghr_", "ghs_", "ghu_"),
+    *("github_pat_", "xox", "xapp-"),
+)
+"""One of them is in whatever has a shape: without any, the slow search is not made."""
+
 # Not inside a longer run: each run is then scanned once, however often it repeats "eyJ".
 _JWT = re.compile(
     r"(?:(?<![A-Za-z0-9_.-])|(?<=\\[bfnrt])|(?<=%[0-9A-Fa-f]{2}))"
@@ -115,7 +122,9 @@ def mask_keys(text: str, secrets: Iterable[str]) -> str:
 
     For texts that are kept or asked again: nothing that only stands beside a label is touched.
     """
-    return mask_values(_SHAPE.sub(MASK, text), secrets)
+    if any(mark in text for mark in _MARKS):
+        text = _SHAPE.sub(MASK, text)
+    return mask_values(text, secrets)
 
 
 def _masked_label(match: re.Match[str]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -29,14 +30,18 @@ from dbt_osmosis_llm.llm.exceptions import (
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest
 from dbt_osmosis_llm.llm.prompts import Prompts
+from dbt_osmosis_llm.synthesis.checks import Complaint, check_texts
+from dbt_osmosis_llm.synthesis.copying import Copy, copies, decided_by_lineage, waits_for_failed
 from dbt_osmosis_llm.synthesis.plan import (
     DocumentationAnswer,
     Missing,
     NodeTexts,
     build_request,
+    correction_request,
     in_parts,
     read_texts,
 )
+from dbt_osmosis_llm.synthesis.report import NodeOutcome, RunReport
 from dbt_osmosis_llm.synthesis.waits import Ties, waits_for
 
 _MAX_SILENT_IN_A_ROW = 5
@@ -84,8 +89,17 @@ class Project(Protocol):
         """Return the texts that a node lacks now."""
         ...
 
-    def inherit(self, node_id: str) -> None:
-        """Take texts over from upstream columns, by dbt-osmosis's own rules."""
+    def inherit(self, node_id: str, keep_out: Collection[str] = ()) -> None:
+        """Take texts over from upstream columns of the same name, by dbt-osmosis's own rules.
+
+        Args:
+            node_id: Of a selected node.
+            keep_out: Columns that take none.
+        """
+        ...
+
+    def copy(self, node_id: str, copies: Sequence[Copy]) -> tuple[str, ...]:
+        """Take texts over; return the columns that dbt-osmosis's settings let have them."""
         ...
 
     def inherited_columns(self, node_id: str) -> tuple[str, ...]:
@@ -105,73 +119,15 @@ class Project(Protocol):
         ...
 
 
-@dataclass
-class NodeOutcome:
-    """What became of one node that lacked texts."""
-
-    node_id: str
-    description_written: bool = False
-    description_unknown: bool = False
-    generated: tuple[str, ...] = ()
-    inherited: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-    """Left empty: the model answered null."""
-    unanswered: tuple[str, ...] = ()
-    """Left empty: the answer has no text for them; the next run asks again."""
-    waiting: tuple[str, ...] = ()
-    """Left empty: they come from a node that failed."""
-    asked: int = 0
-    """Texts asked for."""
-    error: LLMError | None = None
-
-    @property
-    def failed(self) -> int:
-        """Return how many texts an error left without an answer."""
-        if self.error is None:
-            return 0
-        answered = self.description_written + self.description_unknown
-        return self.asked - answered - len(self.generated) - len(self.unknown)
-
-
-@dataclass
-class RunReport:
-    """What became of a run."""
-
-    outcomes: list[NodeOutcome] = field(default_factory=list)
-    selected: int = 0
-    """Nodes looked at."""
-    not_written: dict[str, list[str]] = field(default_factory=dict)
-    """File that could not be written to the nodes whose texts it should have got."""
-    stopped_by: LLMError | None = None
-    """Why no further node was asked."""
-    not_asked: int = 0
-    """Nodes that still lack texts because the run stopped."""
-    texts_not_asked: int = 0
-    seconds: float = 0.0
-
-    @property
-    def node_ids_with_texts(self) -> list[str]:
-        """Return the nodes that got generated texts."""
-        return [o.node_id for o in self.outcomes if o.description_written or o.generated]
-
-    @property
-    def failures(self) -> list[NodeOutcome]:
-        """Return the nodes whose request failed."""
-        return [outcome for outcome in self.outcomes if outcome.error is not None]
-
-    @property
-    def has_failures(self) -> bool:
-        """Tell whether a node failed or a file could not be written."""
-        return bool(self.failures or self.not_written)
-
-
 @dataclass(frozen=True)
 class _Part:
     """One request about a node; with nothing named it stands for the node itself."""
 
     node_id: str
     missing: Missing = field(default_factory=Missing)
-    stage: Literal["node", "first", "half", "again"] = "node"
+    stage: Literal["node", "first", "half", "again", "strict"] = "node"
+    complaints: tuple[Complaint, ...] = ()
+    """What was wrong with the texts that are asked for once more."""
     max_sql_chars: int | None = None
     """Where to cut the SQL."""
     label: str = ""
@@ -187,6 +143,8 @@ class _Node:
     outcome: NodeOutcome
     texts: NodeTexts = field(default_factory=NodeTexts)
     on_record: list[Text] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
+    """All that the model was told."""
 
 
 class Engine:
@@ -196,7 +154,10 @@ class Engine:
         client: Whom to ask.
         prompts: The instructions.
         concurrency: Requests at the same time; the texts do not depend on it.
+        strict: Ask once more for texts that a check finds fault with.
+        copies: Let columns take over the texts of those that they are, by lineage.
         max_sql_chars: Where to cut SQL.
+        max_prompt_tokens: About how many tokens a prompt may take.
         redact_pii: Mask personal data.
         context_window: Returns how many tokens the model takes, prompt and answer together; None
             when that is not known. Called when there is something to ask.
@@ -210,7 +171,10 @@ class Engine:
         prompts: Prompts,
         *,
         concurrency: int = 1,
+        copies: bool = True,
+        strict: bool = False,
         max_sql_chars: int | None = None,
+        max_prompt_tokens: int | None = None,
         redact_pii: bool = False,
         context_window: Callable[[], int | None] = lambda: None,
         observer: Callable[[RunReport, LLMBatchStats], None] | None = None,
@@ -221,7 +185,10 @@ class Engine:
         # One answer before the rest: a wrong key, what the endpoint rejects and its limits are
         # learned from one request instead of many, and a shared prompt is in the provider's cache.
         self._config = LLMBatchConfig(max_workers=concurrency, warm_up=True)
+        self._copies = copies
+        self._strict = strict
         self._max_sql_chars = max_sql_chars
+        self._max_prompt_tokens = max_prompt_tokens
         self._redact_pii = redact_pii
         self._context_window = context_window
         self._observer = observer
@@ -247,6 +214,7 @@ class Engine:
         self._answered = self._succeeded = False
         self._silent_in_a_row = self._failed_in_a_row = 0
         node_ids = project.node_ids()
+        self._selected = frozenset(node_ids)
         report.selected = len(node_ids)
         self._batch = LLMBatchProcessor(
             self._client,
@@ -290,8 +258,12 @@ class Engine:
             self._prompts,
             max_sql_chars=part.max_sql_chars or self._max_sql_chars,
             redact_pii=self._redact_pii,
+            max_prompt_tokens=self._max_prompt_tokens,
         )
         request = replace(request, part=part.label, parent_call_id=part.parent_call_id)
+        if part.complaints:
+            texts = self._nodes[part.node_id].texts.by_name
+            request = correction_request(request, texts, part.complaints)
         window, expected = self._context_window(), request.expected_usage
         tokens = expected.input_tokens + expected.output_tokens
         if window is None or tokens <= window:
@@ -322,8 +294,7 @@ class Engine:
         outcome = NodeOutcome(node_id)
         missing = self._still_missing(node_id, outcome)
         if not missing:
-            if outcome.inherited or outcome.waiting:
-                self._nodes[node_id] = _Node(outcome)
+            self._keep(outcome)
             return None
         outcome.asked = len(missing)
         self._nodes[node_id] = _Node(outcome)
@@ -338,17 +309,38 @@ class Engine:
         )
 
     def _still_missing(self, node_id: str, outcome: NodeOutcome) -> Missing:
-        """Inherit, and return what is still missing and can be asked for."""
+        """Take over what needs no model, and return what is still missing and can be asked for."""
         project = self._project
-        if project.missing(node_id).columns:
-            project.inherit(node_id)
-        outcome.inherited = project.inherited_columns(node_id)
+        missing, evidence = project.missing(node_id), None
+        if missing.columns and self._copies:
+            evidence = project.evidence(node_id)
+            outcome.copied = project.copy(node_id, copies(evidence, missing.columns))
+            missing = project.missing(node_id)
+        if missing.columns:
+            keep_out: set[str] = set()
+            if evidence:
+                keep_out = decided_by_lineage(evidence, missing.columns, self._selected)
+            project.inherit(node_id, keep_out)
+        taken = project.inherited_columns(node_id)
+        outcome.inherited = tuple(name for name in taken if name not in outcome.copied)
         missing = project.missing(node_id)
-        if missing and self._missing_after_failure:
-            missing, outcome.waiting = _without_waiting(
-                missing, project.ancestors(node_id), self._missing_after_failure
+        if missing.columns and self._missing_after_failure:
+            ancestors, lost = project.ancestors(node_id), self._missing_after_failure
+            outcome.waiting = tuple(
+                name
+                for name in missing.columns
+                if waits_for_failed(evidence, name, ancestors, lost)
             )
+            if outcome.waiting:  # whatever is made of them waits as well
+                lost[node_id] = {name.lower() for name in outcome.waiting}
+                left = (name for name in missing.columns if name not in outcome.waiting)
+                missing = Missing(missing.description, tuple(left))
         return missing
+
+    def _keep(self, outcome: NodeOutcome) -> None:
+        """Report a node that is not asked about, if anything became of it."""
+        if outcome.inherited or outcome.copied or outcome.waiting:
+            self._nodes[outcome.node_id] = _Node(outcome)
 
     def _take(self, result: LLMResult[_Part]) -> Iterable[_Part]:
         """Keep the texts of an answer; return what has to be asked for next."""
@@ -366,23 +358,57 @@ class Engine:
                 return [replace(half, stage="half") for half in _halves(part, part.missing)]
             if part.stage == "again" and isinstance(error, LLMResponseError):
                 return ()  # the first answer is as good as it was
-            node.outcome.error = node.outcome.error or error
+            if part.stage != "strict":
+                node.outcome.error = node.outcome.error or error
             return ()
         self._answered = self._succeeded = True
         self._silent_in_a_row = self._failed_in_a_row = 0
         found = read_texts(result.parsed, part.missing)
-        node.texts.take(found)
+        if result.request is not None:
+            node.shown += [message.content for message in result.request.messages]
+        if part.stage == "strict":
+            found = self._better(part, found)
+            node.texts.correct(found)
+        else:
+            node.texts.take(found)
         if call_id := result.response.call_id if result.response else None:
             node.on_record += _on_record(call_id, part.node_id, found)
             part = replace(part, parent_call_id=call_id)
+        if part.stage == "strict":
+            return ()
+        faulty = self._faulty(part, found) if self._strict else []
         rest = part.missing.without(found)
         if not rest:
-            return ()
+            return faulty
         if result.response is not None and result.response.finish_reason is FinishReason.LENGTH:
-            return [replace(half, stage="half") for half in _halves(part, rest)]
+            return [*faulty, *(replace(half, stage="half") for half in _halves(part, rest))]
         if part.stage == "again":
-            return ()
-        return (replace(part, missing=rest, stage="again", label=f"{part.label}+"),)
+            return faulty
+        return [*faulty, replace(part, missing=rest, stage="again", label=f"{part.label}+")]
+
+    def _complaints(self, node_id: str, texts: NodeTexts) -> list[Complaint]:
+        shown = self._nodes[node_id].shown
+        return check_texts(self._evidence[node_id], texts.by_name, shown=shown)
+
+    def _faulty(self, part: _Part, found: NodeTexts) -> list[_Part]:
+        """Return the one request that corrects what is wrong with the texts of an answer."""
+        complaints = tuple(self._complaints(part.node_id, found))
+        names = dict.fromkeys(complaint.column for complaint in complaints)
+        if not names:
+            return []
+        missing = Missing("" in names, tuple(name for name in names if name))
+        label = f"{part.label}!"
+        return [replace(part, missing=missing, stage="strict", label=label, complaints=complaints)]
+
+    def _better(self, part: _Part, found: NodeTexts) -> NodeTexts:
+        """Return the texts that a check finds less fault with than with those before."""
+        before = Counter(complaint.column for complaint in part.complaints)
+        after = Counter(complaint.column for complaint in self._complaints(part.node_id, found))
+        better = {name for name in found.by_name if after[name] < before[name]}
+        return NodeTexts(
+            description=found.description if "" in better else None,
+            columns={name: text for name, text in found.columns.items() if name in better},
+        )
 
     def _finish(self, part: _Part) -> None:
         """Take what was answered about a node into the project."""
@@ -392,6 +418,8 @@ class Engine:
             self._project.finish(part.node_id)
             return
         outcome, texts, project = node.outcome, node.texts, self._project
+        if outcome.node_id in self._evidence:
+            outcome.complaints = tuple(self._complaints(outcome.node_id, texts))
         self._evidence.pop(outcome.node_id, None)
         # What came before an error is paid for, and kept.
         project.apply(outcome.node_id, texts)
@@ -403,6 +431,7 @@ class Engine:
         outcome.unknown = tuple(texts.unknown)
         if outcome.error is not None:
             lost = {name.lower() for name in project.missing(outcome.node_id).columns}
+            lost |= self._missing_after_failure.get(outcome.node_id, set())
             self._missing_after_failure[outcome.node_id] = lost
         else:
             outcome.unanswered = tuple(texts.unanswered)
@@ -429,8 +458,7 @@ class Engine:
             else:
                 outcome = NodeOutcome(node_id)
                 left = self._still_missing(node_id, outcome)
-                if outcome.inherited or outcome.waiting:
-                    self._nodes[node_id] = _Node(outcome)
+                self._keep(outcome)
                 self._project.finish(node_id)
             if left and (node_id not in self._nodes or not self._nodes[node_id].outcome.error):
                 report.not_asked += 1
@@ -466,8 +494,7 @@ def _halves(part: _Part, missing: Missing) -> list[_Part]:
 
 
 def _on_record(call_id: str, node_id: str, texts: NodeTexts) -> list[Text]:
-    table = {} if texts.description is None else {"": texts.description}
-    return [Text(call_id, node_id, name, text) for name, text in {**table, **texts.columns}.items()]
+    return [Text(call_id, node_id, name, text) for name, text in texts.by_name.items()]
 
 
 class _DoesNotFitError(LLMError):
@@ -494,15 +521,3 @@ def _is_too_long(error: LLMError) -> bool:
     if not isinstance(error, LLMAPIError) or error.status_code not in (400, 413, 422):
         return False
     return error.code == "context_length_exceeded" or bool(_TOO_LONG.search(str(error)))
-
-
-def _without_waiting(
-    missing: Missing, ancestors: set[str], missing_after_failure: dict[str, set[str]]
-) -> tuple[Missing, tuple[str, ...]]:
-    """Take out the columns that the next run inherits once their failed node has its texts."""
-    lost: set[str] = set()
-    for node_id in ancestors & missing_after_failure.keys():
-        lost |= missing_after_failure[node_id]
-    waiting = tuple(name for name in missing.columns if name.lower() in lost)
-    kept = tuple(name for name in missing.columns if name.lower() not in lost)
-    return Missing(missing.description, kept), waiting

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, model_validator
 
+from dbt_osmosis_llm.evidence.budget import fitted
 from dbt_osmosis_llm.evidence.node import NodeEvidence
-from dbt_osmosis_llm.llm.messages import LLMRequest
+from dbt_osmosis_llm.evidence.wording import Wording, worded
+from dbt_osmosis_llm.llm.messages import LLMRequest, Message
 from dbt_osmosis_llm.llm.parsing import clean_text
 from dbt_osmosis_llm.llm.prompts import PromptKind, Prompts
+from dbt_osmosis_llm.synthesis.checks import Complaint
 
 _OUTPUT_TOKENS = 300
 _OUTPUT_TOKENS_PER_COLUMN = 80
@@ -75,6 +78,17 @@ class NodeTexts:
         """Tell whether the answer holds any of the keys asked for."""
         return self.description_answered or bool(self.columns or self.unknown)
 
+    @property
+    def by_name(self) -> dict[str, str]:
+        """Return all texts; the empty name stands for the table itself."""
+        table = {} if self.description is None else {"": self.description}
+        return table | self.columns
+
+    def correct(self, better: NodeTexts) -> None:
+        """Put texts in the place of others."""
+        self.description = better.description or self.description
+        self.columns.update(better.columns)
+
     def take(self, more: NodeTexts) -> None:
         """Add the texts of one more answer."""
         self.description = self.description or more.description
@@ -107,24 +121,70 @@ def build_request(
     *,
     max_sql_chars: int | None = None,
     redact_pii: bool = False,
+    max_prompt_tokens: int | None = None,
 ) -> LLMRequest:
-    """Return the one request for all that a node lacks."""
+    """Return the one request for all that a node lacks.
+
+    Args:
+        node: What is known.
+        missing: What to ask for.
+        prompts: The instructions.
+        max_sql_chars: Where to cut the SQL.
+        redact_pii: Mask personal data.
+        max_prompt_tokens: About how many tokens the prompt may take; what is least specific is
+            left out of a longer one.
+    """
     kind = _prompt_kind(missing)
     keys = answer_keys(missing.columns)
-    values = node.prompt_values(missing.columns, max_sql_chars=max_sql_chars, redact_pii=redact_pii)
-    messages = prompts.render(kind, values, answer_format=_answer_format(kind, missing, keys))
     evidence = node.to_dict(missing.columns)
     for column in evidence["columns"]:
         column["key"] = keys[column["name"]]
     texts = len(missing.columns) + missing.description
-    return LLMRequest(
-        messages=messages,
-        schema=_schema(kind, missing, keys),
-        max_output_tokens=_OUTPUT_TOKENS + _OUTPUT_TOKENS_PER_COLUMN * len(missing.columns),
-        custom_id=node.unique_id,
-        description=f"{texts} text{'s' if texts != 1 else ''} of {node.name}",
-        evidence=evidence,
+
+    def request_with(wording: Wording) -> LLMRequest:
+        answer_format = _answer_format(kind, missing, keys)
+        return LLMRequest(
+            messages=prompts.render(kind, wording.values(), answer_format=answer_format),
+            schema=_schema(kind, missing, keys),
+            max_output_tokens=_OUTPUT_TOKENS + _OUTPUT_TOKENS_PER_COLUMN * len(missing.columns),
+            custom_id=node.unique_id,
+            description=f"{texts} text{'s' if texts != 1 else ''} of {node.name}",
+            evidence=evidence,
+        )
+
+    wording = worded(node, missing.columns, max_sql_chars=max_sql_chars, redact_pii=redact_pii)
+    if max_prompt_tokens is not None:
+        wording = fitted(
+            wording,
+            node,
+            missing.columns,
+            lambda one: request_with(one).expected_usage.input_tokens,
+            max_prompt_tokens,
+        )
+    return request_with(wording)
+
+
+def correction_request(
+    request: LLMRequest, texts: Mapping[str, str], complaints: Sequence[Complaint]
+) -> LLMRequest:
+    """Return the request that asks for texts once more and says what was wrong with them.
+
+    Args:
+        request: That asks for them.
+        texts: Column name to text, the empty name for the table.
+        complaints: About these texts.
+    """
+    faults: dict[str, list[str]] = {}
+    for complaint in complaints:
+        faults.setdefault(complaint.column, []).append(complaint.message)
+    lines = [
+        f"- {name or 'the table'}: {texts.get(name, '')!r} {'; '.join(messages)}"
+        for name, messages in faults.items()
+    ]
+    words = "\n".join(
+        ["These texts were written before. Each has a fault; write it again:", *lines]
     )
+    return replace(request, messages=(*request.messages, Message("user", words)))
 
 
 def in_parts(missing: Missing, node: NodeEvidence) -> list[Missing]:

@@ -80,7 +80,7 @@ def upgrade() -> None:
     )
     indexes = {
         "llm_runs": ["started_at"],
-        "llm_calls": ["run_id", "started_at", "custom_id"],
+        "llm_calls": ["run_id", "parent_call_id", "started_at", "custom_id"],
         "llm_hits": ["run_id", "call_id"],
         "llm_texts": ["call_id", "node_id"],
     }

@@ -1,0 +1,296 @@
+"""``dbt-osmosis llm explain``: what is known of a table or column, and what a run would do with it.
+
+Every dbt-osmosis command imports this module: what it needs is loaded in its functions. The result
+alone goes to stdout, also where dbt prints something of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from typing import Any
+
+import click
+
+from dbt_osmosis_llm.cli.options import by_name, project_dir_option, setting_options, take_flags
+
+_MAX_CANDIDATES = 10
+
+
+def _variables(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> Mapping[str, Any] | None:
+    """Return the mapping given with ``--vars``."""
+    from dbt_osmosis_llm.cli.session import cli_vars
+
+    found = cli_vars(value)
+    if value and value.strip() and found is None:
+        raise click.BadParameter(f"{value!r} is no YAML mapping; write it as '{{key: value}}'.")
+    return found
+
+
+@click.command()
+@click.argument("node", metavar="NODE")
+@click.argument("column", metavar="[COLUMN]", required=False)
+@click.option("--prompt", is_flag=True, help="Also print the prompts that would be sent.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@project_dir_option
+@click.option("--profiles-dir", type=click.Path(file_okay=False), help="Where profiles.yml lies.")
+@click.option("--profile", metavar="NAME", help="Which profile to use.")
+@click.option("-t", "--target", metavar="NAME", help="Which target of the profile to use.")
+@click.option(
+    "--vars", "variables", callback=_variables, metavar="YAML", help="Variables of the project."
+)
+@click.option(
+    "--catalog-path",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Read columns from this catalog.json instead of the warehouse.",
+)
+@click.option("--disable-introspection", is_flag=True, help="Do not ask the warehouse.")
+@setting_options("prompt_file", "provider", "model", "no_copy")
+@click.option(
+    "--log-level",
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
+    default="ERROR",
+    show_default=True,
+    help="What is logged to stderr.",
+)
+def explain(
+    node: str, column: str | None, project_dir: str, *, prompt: bool, as_json: bool, **kwargs: Any
+) -> None:
+    """Show what is known of a table or column, what would be asked about it, and why.
+
+    NODE is the name of a model, source table or seed, or its dbt unique id. Nothing is asked and
+    nothing is written.
+    """
+    from dbt_osmosis_llm.cli import tables
+    from dbt_osmosis_llm.cli.errors import user_errors
+
+    flags = by_name(take_flags(kwargs))
+    with redirect_stdout(sys.stderr), user_errors():
+        found = _explained(node, column, project_dir, flags, kwargs, prompt=prompt)
+    if as_json:
+        tables.print_json(found)
+        return
+    if column is None:
+        _print_table(found)
+    else:
+        _print_column(found)
+    if prompt:
+        _print_prompts(found.get("requests") or list(filter(None, [found.get("request")])))
+
+
+def _explained(
+    node: str,
+    column: str | None,
+    project_dir: str,
+    flags: Mapping[str, Any],
+    host_options: Mapping[str, Any],
+    *,
+    prompt: bool,
+) -> dict[str, Any]:
+    """Return what is to be printed.
+
+    Raises:
+        UserError: There is no such table or column, or there are several.
+    """
+    from dbt_osmosis_llm.cli.explanation import Explanation
+    from dbt_osmosis_llm.cli.outlook import Outlook
+    from dbt_osmosis_llm.config import load_settings
+    from dbt_osmosis_llm.host import HostProject, open_context
+    from dbt_osmosis_llm.llm.client import LLMConfig
+    from dbt_osmosis_llm.llm.prompts import load_prompts
+
+    settings = load_settings(flags, project_dir, host_options["variables"])
+    prompts = load_prompts(settings.prompt_file, settings.prompt_overrides)
+    config = LLMConfig.from_env(settings, needs_key=False)
+    with open_context(project_dir, **host_options) as context:
+        node_id = _table_id(node, HostProject(context).names())
+        explanation = Explanation(
+            Outlook(context, node_id, settings, prompts, config), prompt=prompt
+        )
+        if column is None:
+            return explanation.table()
+        return explanation.column(_column_name(column, explanation.columns, node))
+
+
+def _table_id(name: str, names: Mapping[str, Collection[str]]) -> str:
+    """Return the unique id of the one table of a name, whatever its case where that leaves one.
+
+    Raises:
+        UserError: There is none, or there are several.
+    """
+    from dbt_osmosis_llm.cli.errors import UserError
+    from dbt_osmosis_llm.config import did_you_mean
+
+    if name in names:
+        return name
+    found = [uid for uid, own in names.items() if name in own]
+    if not found:
+        folded = name.lower()
+        found = [uid for uid, own in names.items() if folded in map(str.lower, (uid, *own))]
+    if not found:
+        known = {called.lower(): called for own in names.values() for called in own}
+        hint = did_you_mean(name, known)
+        raise UserError(f"No model, source table or seed is named {name!r}.{hint}")
+    if len(found) > 1:
+        shown = ", ".join(found[:_MAX_CANDIDATES])
+        more = f" and {len(found) - _MAX_CANDIDATES} more" if len(found) > _MAX_CANDIDATES else ""
+        raise UserError(f"Several tables are named {name!r}; give one of {shown}{more}.")
+    return found[0]
+
+
+def _column_name(name: str, columns: Sequence[str], table: str) -> str:
+    """Return a column's name as dbt-osmosis has it.
+
+    Raises:
+        UserError: There is none, or several differ only by case.
+    """
+    from dbt_osmosis_llm.cli.errors import UserError
+    from dbt_osmosis_llm.config import did_you_mean
+
+    wanted = name.strip('"`').lower()
+    found = [known for known in columns if known.strip('"`').lower() == wanted]
+    if name in columns:
+        return name
+    if len(found) > 1:
+        raise UserError(f"{table} has several columns {name!r}; give one of {', '.join(found)}.")
+    if not found:
+        hint = did_you_mean(name, columns)
+        known = f" It has {', '.join(columns) or 'none that dbt-osmosis knows'}."
+        raise UserError(f"{table} has no column {name!r}.{hint or known}")
+    return found[0]
+
+
+def _print_table(found: Mapping[str, Any]) -> None:
+    from dbt_osmosis_llm.cli import tables
+
+    kinds = dict.fromkeys(filter(None, (found["resource_type"], found["materialization"])))
+    grain = (f"{', '.join(one['columns'] or ['row'])} ({one['why']})" for one in found["grain"])
+    joins = (f"{j['kind']} {j['table']} on {j['condition'] or 'nothing'}" for j in found["joins"])
+    tables._print_facts(
+        {
+            "table": found["name"],
+            "unique id": found["node"],
+            "kind": ", ".join(kinds),
+            "YAML file": found["yaml_file"] or "none",
+            "text": _one_line(found["text"]),
+            "what happens": found["why"],
+            "SQL": _sql(found["sql"]),
+            "one row per": "; per ".join(grain),
+            "joins": "; ".join(joins),
+            "filters": "; ".join(found["filters"]),
+            "set operations": ", ".join(found["set_operations"]),
+            "tests": "; ".join(found["tests"]),
+            "requests": "; ".join(map(_request, found["requests"])),
+            "asked first": _asked_first(found),
+        }
+    )
+    if found["reads"]:
+        tables._print_title("reads")
+        tables._print_facts(
+            {one["name"]: f"{_one_line(one['text'])}{_place(one)}" for one in found["reads"]}
+        )
+    if columns := found["columns"]:
+        tables._print_title("columns")
+        names = ("column", "type", "kind", "why")
+        for line in _aligned(tuple(column[name] or "" for name in names) for column in columns):
+            click.echo(tables._printable(line))
+
+
+def _print_column(found: Mapping[str, Any]) -> None:
+    from dbt_osmosis_llm.cli import tables
+
+    uses = (
+        f"{use['table']}.{use['column']}" + (f": {_one_line(use['text'])}" if use["text"] else "")
+        for use in found["used_as"]
+    )
+    tables._print_facts(
+        {
+            "column": f"{found['table']}.{found['column']}",
+            "type": found["type"],
+            "kind": found["kind"],
+            "expression": found["expression"],
+            "SQL": _sql(found["sql"]),
+            "text": _one_line(found["text"]) if found["text"] else "none",
+            "what happens": found["why"],
+            "tests": ", ".join(found["tests"]),
+            "tags": ", ".join(found["tags"]),
+            "meta": ", ".join(f"{key}={value}" for key, value in found["meta"].items()),
+            "used as": "; ".join(uses),
+            "request": _request(found["request"]) if found["request"] else None,
+            "asked first": _asked_first(found),
+        }
+    )
+    if found["text_from"]:
+        tables._print_title("its text comes from")
+        _print_chain(found["text_from"])
+    if found["made_of"]:
+        tables._print_title("made of")
+    for leaf in found["made_of"]:
+        line = f"{leaf['table']}.{leaf['column']}: {_one_line(leaf['text'])}"
+        click.echo(tables._printable(line))
+        _print_chain(leaf["text_from"])
+
+
+def _print_chain(steps: Sequence[Mapping[str, Any]]) -> None:
+    from dbt_osmosis_llm.cli import tables
+
+    for step in steps:
+        place = " (asked for first)" if step["asked_first"] else _place(step)
+        how = f" [{step['how']}]" if step["how"] else ""
+        place = place or " (not in a YAML file yet)"
+        click.echo(tables._printable(f"  <- {step['table']}.{step['column']}{how}{place}"))
+
+
+def _print_prompts(requests: Sequence[Mapping[str, Any]]) -> None:
+    from dbt_osmosis_llm.cli import tables
+
+    if not requests:
+        click.echo("Nothing is asked: there is no prompt.", err=True)
+    for request in requests:
+        for message in request["messages"]:
+            tables._print_title(message["role"])
+            click.echo(tables._printable(message["content"]))
+
+
+def _asked_first(found: Mapping[str, Any]) -> str:
+    """Return the tables whose new texts stand in a prompt."""
+    return ", ".join(dict.fromkeys(one["table"] for one in found["asked_first"]))
+
+
+def _aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """Yield a line for each row; the last cell may be of any length."""
+    cells = list(rows)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)][:-1]
+    for *first, last in cells:
+        padded = (f"{cell:<{width}}" for cell, width in zip(first, widths, strict=True))
+        yield "  ".join([*padded, last])
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join(text.split()) if text else "(no text)"
+
+
+def _place(one: Mapping[str, Any]) -> str:
+    doc = one["doc"] and f"doc block {one['doc']}"
+    places = ", ".join(filter(None, (one["file"], doc)))
+    return f" (in {places})" if places else ""
+
+
+def _sql(sql: Mapping[str, Any]) -> str | None:
+    if sql["state"] is None:
+        return None
+    if sql["compile_error"]:
+        return f"does not compile, the raw file stands in for it: {sql['compile_error']}"
+    return "compiled" if sql["lineage"] else "compiled, but it shows no lineage"
+
+
+def _request(request: Mapping[str, Any]) -> str:
+    columns = request["columns"]
+    what = [f"{len(columns)} column{'' if len(columns) == 1 else 's'}"] if columns else []
+    what += ["the table"] if request["table_text"] else []
+    answered = request["answered_by_call"]
+    on_record = f", answered before by call {answered}" if answered else ""
+    return f"{' and '.join(what)}, about {request['prompt_tokens']:,} tokens{on_record}"

@@ -1,0 +1,195 @@
+"""Keeps what was read out of SQL, in a file, for the next run.
+
+Only a cache: whatever is wrong with the file, the SQL is read as if there were none. The key holds
+all that decides an answer, the reading code itself included, so nothing is ever out of date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from contextlib import suppress
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import sqlglot
+
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.evidence.lineage import (
+    EMPTY_FACTS,
+    ColumnKind,
+    ColumnLineage,
+    Join,
+    Leaf,
+    QueryFacts,
+    read_query,
+)
+
+if TYPE_CHECKING:
+    from dbt_osmosis_llm.evidence.lineage import Schema
+
+MAX_ROWS = 10_000
+"""Of some 5 KB for a model of 25 columns."""
+_BUSY_S = 5.0
+"""How long to wait for another process's write, once: after that there is no cache."""
+_READERS = ("lineage.py", "query.py", "relation.py", "cache.py")
+
+
+class FactsCache:
+    """`QueryFacts` by what they were read from; many processes and threads may share a file.
+
+    Args:
+        path: Of a SQLite file, made with its folder at the first use.
+        max_rows: The oldest beyond that are dropped.
+    """
+
+    def __init__(self, path: Path, *, max_rows: int = MAX_ROWS) -> None:
+        self._path = path
+        self._max_rows = max_rows
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._is_off = False
+
+    def facts(
+        self, sql: str, dialect: str | None = None, schema: Schema | None = None
+    ) -> QueryFacts:
+        """Return what `read_query` returns, kept from an earlier time if there was one."""
+        if self._is_off:
+            return read_query(sql, dialect, schema)
+        try:
+            key = _key(sql, dialect, schema or {})
+        except OSError as error:
+            self._switch_off(error)
+            return read_query(sql, dialect, schema)
+        rows = self._execute("SELECT facts FROM facts WHERE key = ?", (key,))
+        if rows:
+            try:
+                return _decoded(rows[0][0])
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                logger.debug("A kept lineage is unreadable and made anew: %s", error)
+        found = read_query(sql, dialect, schema)
+        # Nothing found may be for want of memory or stack: it is looked for again.
+        if found != EMPTY_FACTS:
+            self._keep(key, _encoded(found))
+        return found
+
+    def close(self) -> None:
+        """Close the file; another call of `facts` opens it again."""
+        with self._lock:
+            self._close()
+
+    def _keep(self, key: str, facts: str) -> None:
+        self._execute("INSERT OR REPLACE INTO facts (key, facts) VALUES (?, ?)", (key, facts))
+        self._execute(
+            "DELETE FROM facts WHERE rowid <= (SELECT max(rowid) FROM facts) - ?",
+            (self._max_rows,),
+        )
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        """Return the statement's rows; none when there is no cache."""
+        with self._lock:
+            if self._is_off:
+                return []
+            try:
+                try:
+                    return self._opened().execute(statement, values).fetchall()
+                except sqlite3.DatabaseError as error:
+                    if type(error) is not sqlite3.DatabaseError:
+                        raise  # locked, read-only, full: the file may be well
+                    logger.debug("%s is damaged (%s) and made anew", self._path, error)
+                    self._close()
+                    for suffix in ("-wal", "-shm", ""):
+                        Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+                    return self._opened().execute(statement, values).fetchall()
+            except (sqlite3.Error, OSError) as error:
+                self._switch_off(error)
+                return []
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            folder = self._path.parent
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                if folder.name.startswith("."):  # the project's own, which no one commits
+                    (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+            self._connection = sqlite3.connect(
+                self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            self._connection.text_factory = bytes  # a damaged text is no reason to stop
+            with suppress(sqlite3.OperationalError):  # another process is at it
+                self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, facts TEXT NOT NULL)"
+            )
+        return self._connection
+
+    def _switch_off(self, error: Exception) -> None:
+        logger.debug("No lineage is kept in %s: %s", self._path, error)
+        self._is_off = True
+        self._close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@cache
+def _algorithm() -> str:
+    """What reads: a hash of our code, which nobody can forget to raise, and sqlglot's version."""
+    package = resources.files(__package__)
+    code = b"".join((package / name).read_bytes() for name in _READERS)
+    return f"{hashlib.sha256(code).hexdigest()} {sqlglot.__version__}"
+
+
+def _key(sql: str, dialect: str | None, schema: Schema) -> str:
+    relations = sorted((name, list(columns)) for name, columns in schema.items())
+    # ASCII: SQL may hold half a surrogate pair, which no encoding has.
+    text = json.dumps([_algorithm(), sql, dialect, relations])
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _encoded(facts: QueryFacts) -> str:
+    columns = [
+        [
+            one.name,
+            one.kind.value,
+            one.expression,
+            [[leaf.relation, leaf.column] for leaf in one.leaves],
+            one.is_plain,
+        ]
+        for one in facts.columns.values()
+    ]
+    joins = [[join.kind, join.relation, join.condition] for join in facts.joins]
+    rest = {name: getattr(facts, name) for name in _PLAIN_FIELDS}
+    return json.dumps({**rest, "columns": columns, "joins": joins}, separators=(",", ":"))
+
+
+def _decoded(text: bytes) -> QueryFacts:
+    kept = json.loads(text)
+    columns = {
+        name: ColumnLineage(
+            name,
+            ColumnKind(kind),
+            expression,
+            tuple(Leaf(relation, column) for relation, column in leaves),
+            is_plain,
+        )
+        for name, kind, expression, leaves, is_plain in kept["columns"]
+    }
+    joins = tuple(Join(*join) for join in kept["joins"])
+    rest: dict[str, Any] = {}
+    for name in _PLAIN_FIELDS:
+        rest[name] = tuple(kept[name]) if isinstance(kept[name], list) else kept[name]
+    return QueryFacts(columns=MappingProxyType(columns), joins=joins, **rest)
+
+
+_PLAIN_FIELDS = tuple(
+    name for name in QueryFacts.__dataclass_fields__ if name not in ("columns", "joins")
+)

@@ -1,0 +1,271 @@
+"""How a prompt words what is known of a node.
+
+Each text is said once, where it is needed most: a prompt that says everything everywhere costs
+twice and tells no more. What may be left out of a long prompt has a rank; the rest has none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from dbt_osmosis_llm.evidence.lineage import ColumnKind
+from dbt_osmosis_llm.evidence.node import NodeEvidence, framed
+from dbt_osmosis_llm.evidence.sql_text import cut_sql, mask_personal_data, tidy_sql
+
+_MAX_UPSTREAM_COLUMNS = 40
+"""Documented columns sent of one upstream table, those that the SQL names first."""
+
+_MAX_TEXT_CHARS = 600
+"""Of one text sent as evidence: whole handbooks stand in some descriptions."""
+
+_MAX_CONDITIONS = 8
+"""Filters and joins sent beside the SQL that holds them all."""
+
+_MAX_CONDITION_CHARS = 200
+_MAX_NEIGHBOURS = 20
+
+
+class Rank(IntEnum):
+    """What a line is about, the least specific first."""
+
+    UNREAD = 1
+    """An upstream column that the SQL does not name."""
+    READ = 2
+    """An upstream column that the SQL names, but makes no column asked for of."""
+    NEIGHBOUR = 3
+    """Another table of the same source."""
+    OWN = 4
+    """Another column of the table itself."""
+
+
+class Line(NamedTuple):
+    """One line of a prompt; without a rank it is never left out."""
+
+    text: str
+    rank: Rank | None = None
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What a prompt says of a node, before it is put into a template."""
+
+    table_name: str
+    resource_type: str
+    column_name: str
+    sql: str
+    """Tidied, whole."""
+    context: tuple[Line, ...]
+    upstream: tuple[Line, ...]
+    columns: str
+    max_sql_chars: int | None = None
+
+    def values(self) -> dict[str, str]:
+        """Return a text for each built-in placeholder of a prompt."""
+        return framed(
+            {
+                "table_name": self.table_name,
+                "resource_type": self.resource_type,
+                "sql": cut_sql(self.sql, self.max_sql_chars) or "(none)",
+                "existing_context": _joined(self.context) or "(nothing)",
+                "upstream_docs": _joined(self.upstream) or "(none)",
+                "columns": self.columns or "(none)",
+                "column_name": self.column_name,
+            }
+        )
+
+
+def worded(
+    node: NodeEvidence,
+    asked: Sequence[str],
+    *,
+    max_sql_chars: int | None = None,
+    redact_pii: bool = False,
+) -> Wording:
+    """Return what a prompt says of a node.
+
+    Args:
+        node: What is known.
+        asked: Names of the columns that need a text.
+        max_sql_chars: Where to cut the SQL, at the end of a line.
+        redact_pii: Mask personal data in literals and comments of the SQL, in the columns'
+            expressions, in tests and in descriptions.
+    """
+    sql = tidy_sql(node.sql or "")
+    if redact_pii:
+        node, sql = node.without_personal_data(), mask_personal_data(sql)
+    told: set[tuple[str, str]] = set()
+    return Wording(
+        table_name=node.name,
+        resource_type=node.resource_type,
+        column_name=asked[0] if len(asked) == 1 else "",
+        sql=sql,
+        columns="\n".join(_column_block(node, name, told) for name in asked),
+        context=tuple(_context_lines(node, asked)),
+        upstream=tuple(_upstream_lines(node, asked, told)),
+        max_sql_chars=max_sql_chars,
+    )
+
+
+def _joined(lines: Iterable[Line]) -> str:
+    return "\n".join(line.text for line in lines)
+
+
+def _column_block(node: NodeEvidence, name: str, told: set[tuple[str, str]]) -> str:
+    """Return what defines a column, and note whose texts have been told."""
+    column, lineage = node.column(name), node.facts.column(name)
+    parts = [f"- `{name}`" + (f" ({column.data_type})" if column.data_type else "")]
+    leaves = node.leaves(lineage)
+    kind = lineage.kind if lineage else ColumnKind.UNKNOWN
+    expression = lineage.expression if lineage else None
+    said_by_type = kind is ColumnKind.CAST and column.data_type
+    if len(leaves) == 1 and (kind is ColumnKind.RENAME or said_by_type):
+        start = f"{kind.value} from "
+    else:
+        start = "from "
+        if expression and kind is not ColumnKind.PASS:
+            parts.append(f"{kind.value}: {expression}")
+    told_above = []
+    for table, leaf_column, text in leaves:
+        leaf = (table, leaf_column.lower())
+        if text and leaf not in told:
+            told.add(leaf)
+            parts.append(f"{start}{table}.{leaf_column}: {one_line(text)}")
+        else:
+            told_above.append(f"{table}.{leaf_column}")
+    if told_above:
+        parts.append(f"{start}{', '.join(told_above)}")
+    if column.tests:
+        parts.append(f"tested: {', '.join(column.tests)}")
+    if column.tags:
+        parts.append(f"tags: {', '.join(column.tags)}")
+    if column.meta:
+        parts.append(f"meta: {', '.join(f'{key}={text}' for key, text in column.meta.items())}")
+    for use in column.uses:
+        text = f": {one_line(use.description)}" if use.description else ""
+        parts.append(f"downstream as {use.table}.{use.column}{text}")
+    if column.values:
+        parts.append(f"values in the file: {', '.join(map(repr, column.values))}")
+    return "\n    ".join(parts)
+
+
+def _context_lines(node: NodeEvidence, asked: Sequence[str]) -> Iterator[Line]:
+    if node.description:
+        yield Line(f"description: {one_line(node.description)}")
+    if node.source_description:
+        yield Line(f"description of its source: {one_line(node.source_description)}")
+    if node.materialization:
+        contract = ", under a contract" if node.has_contract else ""
+        yield Line(f"materialized as: {node.materialization}{contract}")
+    if node.tags:
+        yield Line(f"tags: {', '.join(node.tags)}")
+    for test in node.tests:
+        yield Line(f"tested: {test}")
+    yield from map(Line, _facts(node))
+    if node.header:
+        yield Line(f"header of the file: {', '.join(node.header)}")
+    if node.neighbours:
+        yield Line("other tables of this source:", Rank.NEIGHBOUR)
+        yield from (Line(text, Rank.NEIGHBOUR) for text in _neighbours(node))
+    others = [c for c in node.columns if c.description and c.name not in asked]
+    if others:
+        yield Line("columns that have a text already:", Rank.OWN)
+        yield from (Line(f"- {c.name}: {one_line(c.description)}", Rank.OWN) for c in others)
+
+
+def _facts(node: NodeEvidence) -> Iterator[str]:
+    """Yield what the rows are: one per what, of which, joined how."""
+    facts = node.facts
+    grains: dict[tuple[str, ...], list[str]] = {}
+    for key in node.keys:
+        grains[key] = ["unique"]
+    for key, why in ((facts.group_by, "GROUP BY"), (facts.row_number_partition, "row_number = 1")):
+        if key:
+            grains.setdefault(key, []).append(why)
+    if grains:
+        words = [f"{', '.join(key)} ({', '.join(why)})" for key, why in grains.items()]
+        yield f"one row per {'; per '.join(words)}"
+    elif facts.distinct:
+        yield "rows: distinct"
+    if facts.set_operations:
+        yield f"set operations: {', '.join(dict.fromkeys(facts.set_operations))}"
+    if facts.joins:
+        joins = [
+            f"{join.kind} {node.table_name(join.relation)}"
+            + (f" on {join.condition}" if join.condition else "")
+            for join in facts.joins
+        ]
+        yield f"joins: {_some(joins)}"
+    if facts.filters:
+        yield f"filters: {_some(facts.filters)}"
+
+
+def _some(conditions: Sequence[str]) -> str:
+    shown = [
+        text if len(text) <= _MAX_CONDITION_CHARS else f"{text[:_MAX_CONDITION_CHARS]} …"
+        for text in conditions[:_MAX_CONDITIONS]
+    ]
+    more = len(conditions) - len(shown)
+    return "; ".join([*shown, *([f"{more} more"] if more else ())])
+
+
+def _neighbours(node: NodeEvidence) -> Iterator[str]:
+    documented = [(name, text) for name, text in node.neighbours.items() if text]
+    for name, text in documented[:_MAX_NEIGHBOURS]:
+        yield f"- {name}: {one_line(text)}"
+    others = [name for name, text in node.neighbours.items() if not text][:_MAX_NEIGHBOURS]
+    if others:
+        yield f"- {', '.join(others)}"
+
+
+def _upstream_lines(
+    node: NodeEvidence, asked: Sequence[str], told: Collection[tuple[str, str]]
+) -> Iterator[Line]:
+    """Yield what is said of the tables upstream and not with the columns that read them."""
+    # What was copied from upstream stands among the table's own texts.
+    own = {one_line(c.description) for c in node.columns if c.name not in asked}
+    words = set(re.findall(r"\w+", (node.sql or "").lower()))
+    words.update(leaf.column.lower() for c in node.facts.columns.values() for leaf in c.leaves)
+    lineages = [node.facts.column(name) for name in asked]
+    # Where it is known what the columns are made of, what the SQL does not name is nothing to them.
+    is_known = bool(node.facts.columns) and all(
+        one is not None and one.kind is not ColumnKind.UNKNOWN for one in lineages
+    )
+    for table in node.upstream:
+        text = f": {one_line(table.description)}" if table.description else ""
+        yield Line(f"{table.name}{text}")
+        lines = []
+        for name, description in table.columns.items():
+            line = one_line(description)
+            if line and (table.name, name.lower()) not in told and line not in own:
+                rank = Rank.READ if name.lower() in words else Rank.UNREAD
+                lines.append(Line(f"- {name}: {line}", rank))
+        lines = [line for line in lines if line.rank is Rank.READ or not is_known]
+        lines.sort(key=lambda line: line.rank is Rank.UNREAD)
+        yield from lines[:_MAX_UPSTREAM_COLUMNS]
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, cut where it is too long for evidence."""
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_TEXT_CHARS else f"{line[:_MAX_TEXT_CHARS]} …"
+
+
+def without_lines(lines: Sequence[Line], rank: Rank, excess_bytes: int) -> tuple[Line, ...]:
+    """Return the lines without so many of a rank, from the last one on, as must go.
+
+    Args:
+        lines: Of one block.
+        rank: Of those that may go.
+        excess_bytes: How much must go.
+    """
+    kept: list[Line] = []
+    for line in reversed(lines):
+        if line.rank is rank and excess_bytes > 0:
+            excess_bytes -= len(line.text.encode("utf-8", "replace")) + 1
+        else:
+            kept.append(line)
+    return tuple(reversed(kept))

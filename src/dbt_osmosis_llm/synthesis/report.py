@@ -1,0 +1,73 @@
+"""What became of a run, node by node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dbt_osmosis_llm.llm.exceptions import LLMError
+from dbt_osmosis_llm.synthesis.checks import Complaint
+
+
+@dataclass
+class NodeOutcome:
+    """What became of one node that lacked texts."""
+
+    node_id: str
+    description_written: bool = False
+    description_unknown: bool = False
+    generated: tuple[str, ...] = ()
+    inherited: tuple[str, ...] = ()
+    """By dbt-osmosis, by name."""
+    copied: tuple[str, ...] = ()
+    """From the columns that they are, by lineage."""
+    unknown: tuple[str, ...] = ()
+    """Left empty: the model answered null."""
+    unanswered: tuple[str, ...] = ()
+    """Left empty: the answer has no text for them; the next run asks again."""
+    waiting: tuple[str, ...] = ()
+    """Left empty: they come from a node that failed."""
+    complaints: tuple[Complaint, ...] = ()
+    """What a check finds wrong with the generated texts."""
+    asked: int = 0
+    """Texts asked for."""
+    error: LLMError | None = None
+
+    @property
+    def failed(self) -> int:
+        """Return how many texts an error left without an answer."""
+        if self.error is None:
+            return 0
+        answered = self.description_written + self.description_unknown
+        return self.asked - answered - len(self.generated) - len(self.unknown)
+
+
+@dataclass
+class RunReport:
+    """What became of a run."""
+
+    outcomes: list[NodeOutcome] = field(default_factory=list)
+    selected: int = 0
+    """Nodes looked at."""
+    not_written: dict[str, list[str]] = field(default_factory=dict)
+    """File that could not be written to the nodes whose texts it should have got."""
+    stopped_by: LLMError | None = None
+    """Why no further node was asked."""
+    not_asked: int = 0
+    """Nodes that still lack texts because the run stopped."""
+    texts_not_asked: int = 0
+    seconds: float = 0.0
+
+    @property
+    def node_ids_with_texts(self) -> list[str]:
+        """Return the nodes that got generated texts."""
+        return [o.node_id for o in self.outcomes if o.description_written or o.generated]
+
+    @property
+    def failures(self) -> list[NodeOutcome]:
+        """Return the nodes whose request failed."""
+        return [outcome for outcome in self.outcomes if outcome.error is not None]
+
+    @property
+    def has_failures(self) -> bool:
+        """Tell whether a node failed or a file could not be written."""
+        return bool(self.failures or self.not_written)
