@@ -48,7 +48,7 @@ def _variables(
     help="Read columns from this catalog.json instead of the warehouse.",
 )
 @click.option("--disable-introspection", is_flag=True, help="Do not ask the warehouse.")
-@setting_options("prompt_file", "provider", "model", "no_copy")
+@setting_options("prompt_file", "provider", "model", "no_copy", "sample")
 @click.option(
     "--log-level",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),

@@ -61,10 +61,11 @@ class OutlookProject(HostProject):
     Args:
         context: Of dbt-osmosis.
         node_id: Of the table.
+        sample: Read the values of seeds' columns that have few.
     """
 
-    def __init__(self, context: Any, node_id: str) -> None:
-        super().__init__(context)
+    def __init__(self, context: Any, node_id: str, *, sample: bool = False) -> None:
+        super().__init__(context, sample=sample)
         wanted = {node_id, *self.ancestors(node_id)}
         self._selected = {uid: node for uid, node in self._selected.items() if uid in wanted}
         self._node_id = node_id
@@ -151,7 +152,7 @@ class Outlook:
     ) -> None:
         self.node_id = node_id
         self.settings = settings
-        self.project = project = OutlookProject(context, node_id)
+        self.project = project = OutlookProject(context, node_id, sample=settings.sample)
         before = project.evidence(node_id)
         project.prepare(project.node_ids())
         ahead = AheadClient(config)
@@ -160,13 +161,17 @@ class Outlook:
             witness,
             prompts,
             copies=not settings.no_copy,
+            strict=settings.strict,
             max_sql_chars=settings.max_sql_chars,
+            max_prompt_tokens=settings.max_prompt_tokens,
             redact_pii=settings.redact_pii,
             context_window=lambda: settings.context_window or price_of(config).context_window(),
         )
         outcomes = {outcome.node_id: outcome for outcome in engine.run(project).outcomes}
         self.outcome = outcomes.get(node_id, NodeOutcome(node_id))
-        self.asked = [asked for asked in witness.asked if asked.request.custom_id == node_id]
+        about_it = (asked for asked in witness.asked if asked.request.custom_id == node_id)
+        # What --llm-strict asks once more depends on the answer.
+        self.asked = [asked for asked in about_it if not asked.request.part.endswith("!")]
         self.notes = ahead.notes
         self._texts_before = {column.name: column.description for column in before.columns}
 
