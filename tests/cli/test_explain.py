@@ -190,6 +190,32 @@ def test_a_text_is_followed_to_its_origin(shop: Shop) -> None:
     assert said.count("system") == said.count("user") == 1
 
 
+SETTINGS_YAML = """
+models:
+  - name: late
+    columns:
+      - {name: state, meta: {dbt-osmosis-skip-inherit-descriptions: true}}
+      - {name: channel, description: Old., meta: {dbt-osmosis-force-inherit-descriptions: true}}
+      - {name: store_id, description: Not documented}
+"""
+
+
+def test_settings_are_heeded_and_nothing_else_goes_to_stdout(shop: Shop) -> None:
+    sql = "select order_status as state, channel, store_id from {{ ref('stg_pos__orders') }}"
+    sql = "{{ print('said while compiling') }}" + sql
+    (shop.directory / "models/marts/late.sql").write_text(sql)
+    (shop.directory / "models/marts/late.yml").write_text(SETTINGS_YAML)
+    done = shop.dbt_osmosis("llm", "explain", "late", "--json")
+    assert "said while compiling" in done.stderr
+    assert {column["column"]: column["why"] for column in json.loads(done.stdout)["columns"]} == {
+        "state": "asked: rename of stg_pos__orders.order_status; no text is taken over "
+        "(skip-inherit-descriptions)",
+        "channel": "inherited by dbt-osmosis from stg_pos__orders.channel, in place of its own "
+        "text (force-inherit-descriptions)",
+        "store_id": "copied from stg_pos__orders.store_id (pass)",
+    }
+
+
 MISTAKES = [
     (["fct_order"], "seed is named 'fct_order'. Did you mean 'fct_orders'?"),
     (["fct_orders", "revenu"], "fct_orders has no column 'revenu'. Did you mean 'revenue'?"),

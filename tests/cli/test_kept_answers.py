@@ -172,6 +172,12 @@ def test_a_ledger_that_cannot_be_opened(
         assert all(shop.texts().values())
 
 
+def test_a_ledger_that_makes_no_sense(shop: Shop, server: LoopbackServer) -> None:
+    done = shop.document(OSMOSIS_LLM_LEDGER_URL="nosuch://place")
+    assert (done.returncode, server.requests) == (2, [])
+    assert "the ledger's URL is of 'nosuch', which no installed driver speaks" in done.stderr
+
+
 def test_no_ledger_when_none_is_wanted(shop: Shop) -> None:
     done = shop.document(OSMOSIS_LLM_LEDGER_URL="none")
     assert done.returncode == 0, done.stderr

@@ -95,6 +95,7 @@ def middle(shop: Shop) -> Shop:
     return shop
 
 
+# Without copying: texts go past a table by name alone.
 @pytest.mark.parametrize("flags", [(), ("--force-inherit-descriptions",)])
 def test_past_a_complete_table_the_texts_are_the_same_whatever_the_concurrency(
     middle: Shop,
@@ -106,7 +107,8 @@ def test_past_a_complete_table_the_texts_are_the_same_whatever_the_concurrency(
     found = []
     for concurrency in ("1", "16"):
         shop = copy_of(middle.directory, tmp_path / concurrency, server)
-        done = shop.document("models/middle", "--llm-concurrency", concurrency, *flags)
+        options = ("--llm-no-copy", "--llm-concurrency", concurrency, *flags)
+        done = shop.document("models/middle", *options)
         assert done.returncode == 0, done.stderr
         texts = shop.texts()
         assert (texts["last.v"], texts["forced.y"]) == (texts["far.v"], texts["far.y"])
@@ -236,14 +238,16 @@ def test_a_plan_asks_nobody_and_writes_nothing(shop: Shop, server: LoopbackServe
     plan = shop.document("--llm-dry-run", OPENAI_API_KEY="")
     assert plan.returncode == 0, plan.stderr
     assert (server.requests, shop.yaml_files()) == ([], before)
-    total = re.search(r"^total +(\d+) +(\d+) +(\d+) +([\d,]+) +([\d,]+) +(\S+)", plan.stderr, re.M)
+    assert not (shop.directory / ".dbt-osmosis-llm").exists()
+    row = r"^total +(\d+) +(\d+) +(\d+) +(\d+) +([\d,]+) +([\d,]+) +(\S+)"
+    total = re.search(row, plan.stderr, re.M)
     assert total is not None, plan.stderr
-    texts, inherited, requests, prompt, _, cost = total.groups()
+    texts, inherited, copied, requests, prompt, _, cost = total.groups()
     done = shop.document("--llm-stats")
     assert done.returncode == 0
     assert int(requests) == len(server.requests)
     assert int(prompt.replace(",", "")) == pytest.approx(server.input_tokens, rel=0.1)
-    assert f"{inherited} inherited" in done.stderr
+    assert f"{inherited} inherited, {copied} copied" in done.stderr
     generated = re.search(r"(\d+) generated.*\n +columns +(\d+) generated", done.stderr)
     assert generated is not None
     assert int(texts) == int(generated[1]) + int(generated[2])

@@ -216,7 +216,7 @@ class Explanation:
             words += ", in place of its own text (force-inherit-descriptions)"
         more = {"from": taken_from}
         if column.description in self._outlook.notes:
-            return _told("waits", f"waits: {words}, which is asked for first", then=how, **more)
+            return _told("waits", f"waits: {words}, once that has a text", then=how, **more)
         return _told(how, words, **more)
 
     def _why_not_asked(self) -> str:

@@ -15,7 +15,7 @@ from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.cli.errors import UserError
 from dbt_osmosis_llm.config import Settings, project_name
 from dbt_osmosis_llm.ledger.client import LedgerClient
-from dbt_osmosis_llm.ledger.database import LedgerError, LedgerVersionError
+from dbt_osmosis_llm.ledger.database import LedgerConfigError, LedgerError
 from dbt_osmosis_llm.ledger.parquet import ParquetLog
 from dbt_osmosis_llm.ledger.places import ExportError
 from dbt_osmosis_llm.ledger.records import Run, Text
@@ -66,7 +66,7 @@ class Recording:
         A ledger that cannot be opened is left out with one warning, unless it is required.
 
         Raises:
-            UserError: It is required, or a newer version of this package has written it.
+            UserError: It is required, or there is something for the user to change.
         """
         context = click.get_current_context(silent=True)
         run = Run(
@@ -86,7 +86,7 @@ class Recording:
             ledger = Ledger.open(place)
             ledger.begin_run(run)
         except LedgerError as error:
-            if settings.ledger_required or isinstance(error, LedgerVersionError):
+            if settings.ledger_required or isinstance(error, LedgerConfigError):
                 raise UserError(f"The ledger cannot be used: {error}.") from None
             logger.warning("The ledger cannot be used, the run goes on without it: %s", error)
             return cls(None, run, settings)

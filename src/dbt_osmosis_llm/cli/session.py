@@ -72,7 +72,7 @@ class Session:
 
         project_dir = context.project.config.project_dir
         kept = self.settings.lineage_place(project_dir)
-        cache = FactsCache(kept) if kept else None
+        cache = FactsCache(kept) if kept and not self.settings.plan_only else None
         self._project = HostProject(
             context,
             sample=self.settings.sample,

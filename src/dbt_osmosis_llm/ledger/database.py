@@ -60,7 +60,11 @@ class LedgerError(Exception):
     """The ledger cannot be used; the message says why in one line."""
 
 
-class LedgerVersionError(LedgerError):
+class LedgerConfigError(LedgerError):
+    """The user must change a setting or install something: to go on is not what they meant."""
+
+
+class LedgerVersionError(LedgerConfigError):
     """A newer version of this package has written the ledger."""
 
 
@@ -84,12 +88,12 @@ def parse_url(url: str | Path) -> URL:
         parsed.get_dialect()
     except NoSuchModuleError:
         name = text.partition("://")[0]
-        raise LedgerError(
+        raise LedgerConfigError(
             f"the ledger's URL is of {name!r}, which no installed driver speaks; "
             "use a path, sqlite:///… or postgresql://…"
         ) from None
     except (ArgumentError, ValueError):
-        raise LedgerError(
+        raise LedgerConfigError(
             "the ledger's URL is none; use a path, sqlite:///… or postgresql://…"
         ) from None
     return parsed
@@ -118,7 +122,9 @@ def open_engine(url: URL) -> Engine:
         engine = _sqlite_engine(url) if url.get_backend_name() == "sqlite" else _server_engine(url)
     except ModuleNotFoundError as error:
         wanted = " pip install 'dbt-osmosis-llm[postgres]'" if "psycopg" in str(error) else ""
-        raise LedgerError(f"the ledger needs {error.name}:{wanted or ' install it'}") from None
+        raise LedgerConfigError(
+            f"the ledger needs {error.name}:{wanted or ' install it'}"
+        ) from None
     try:
         _migrate(engine)
     except SQLAlchemyError as error:
@@ -126,7 +132,7 @@ def open_engine(url: URL) -> Engine:
         raise as_ledger_error(error, url) from None
     except (TypeError, ValueError) as error:  # a driver, about what follows the URL's ?
         engine.dispose()
-        raise LedgerError(f"the ledger's URL is not understood: {error}") from None
+        raise LedgerConfigError(f"the ledger's URL is not understood: {error}") from None
     except BaseException:
         engine.dispose()
         raise

@@ -7,6 +7,7 @@ the length that they will have.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.usage import Price, Usage
 
-_PLACEHOLDER = "A text of the length that most texts of columns have."
+_PLACEHOLDER = "A text of the length that most texts have, {}."
 _BYTES_PER_TOKEN = 4
 
 
@@ -42,7 +43,7 @@ class EstimatingClient:
         """Return placeholders in the form that the request's schema asks for."""
         prompt = "\n".join(message.content for message in request.messages)
         logger.debug("The prompt for %s:\n%s", request.custom_id, prompt)
-        text = json.dumps(_placeholders(request.schema or {}))
+        text = json.dumps(_placeholders(request.schema or {}, request.custom_id))
         usage = Usage(
             input_tokens=len(prompt.encode("utf-8", "replace")) // _BYTES_PER_TOKEN,
             output_tokens=len(text) // _BYTES_PER_TOKEN,
@@ -66,7 +67,11 @@ class EstimatingClient:
         return total
 
 
-def _placeholders(schema: Mapping[str, Any]) -> Any:
+def _placeholders(schema: Mapping[str, Any], place: str) -> Any:
+    """Return what the schema asks for, no text twice: equal ones would be copied."""
     if "properties" in schema:
-        return {key: _placeholders(value) for key, value in schema["properties"].items()}
-    return _PLACEHOLDER
+        return {
+            key: _placeholders(value, f"{place}.{key}")
+            for key, value in schema["properties"].items()
+        }
+    return _PLACEHOLDER.format(f"{zlib.crc32(place.encode()):08x}")
