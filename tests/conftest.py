@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -53,6 +54,13 @@ def _loopback_only(self: socket.socket, address: object) -> None:
 
 
 socket.socket.connect = _loopback_only  # type: ignore[assignment, method-assign]
+
+
+def pytest_runtest_setup() -> None:
+    """Let our lines reach caplog: dbt-osmosis, once imported, keeps its logger to itself."""
+    logger = logging.getLogger("dbt-osmosis")
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

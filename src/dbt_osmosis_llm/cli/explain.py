@@ -6,9 +6,10 @@ alone goes to stdout, also where dbt prints something of its own.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import Any
 
 import click
@@ -68,7 +69,7 @@ def explain(
     from dbt_osmosis_llm.cli.errors import user_errors
 
     flags = by_name(take_flags(kwargs))
-    with redirect_stdout(sys.stderr), user_errors():
+    with _stdout_to_stderr(), user_errors():
         found = _explained(node, column, project_dir, flags, kwargs, prompt=prompt)
     if as_json:
         tables.print_json(found)
@@ -79,6 +80,24 @@ def explain(
         _print_column(found)
     if prompt:
         _print_prompts(found.get("requests") or list(filter(None, [found.get("request")])))
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Send to stderr whatever is printed meanwhile.
+
+    By its file descriptor: dbt's logger has taken hold of the stream when it was imported.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):  # closed: then nothing gets there anyway
+            kept = os.dup(1)
+            stack.callback(os.close, kept)
+            os.dup2(2, 1)
+            stack.callback(os.dup2, kept, 1)
+        if sys.__stdout__ is not None:
+            stack.callback(sys.__stdout__.flush)
+        stack.enter_context(redirect_stdout(sys.stderr))
+        yield
 
 
 def _explained(
@@ -169,7 +188,7 @@ def _print_table(found: Mapping[str, Any]) -> None:
     kinds = dict.fromkeys(filter(None, (found["resource_type"], found["materialization"])))
     grain = (f"{', '.join(one['columns'] or ['row'])} ({one['why']})" for one in found["grain"])
     joins = (f"{j['kind']} {j['table']} on {j['condition'] or 'nothing'}" for j in found["joins"])
-    tables._print_facts(
+    tables.print_facts(
         {
             "table": found["name"],
             "unique id": found["node"],
@@ -188,15 +207,15 @@ def _print_table(found: Mapping[str, Any]) -> None:
         }
     )
     if found["reads"]:
-        tables._print_title("reads")
-        tables._print_facts(
+        tables.print_title("reads")
+        tables.print_facts(
             {one["name"]: f"{_one_line(one['text'])}{_place(one)}" for one in found["reads"]}
         )
     if columns := found["columns"]:
-        tables._print_title("columns")
+        tables.print_title("columns")
         names = ("column", "type", "kind", "why")
         for line in _aligned(tuple(column[name] or "" for name in names) for column in columns):
-            click.echo(tables._printable(line))
+            click.echo(tables.printable(line))
 
 
 def _print_column(found: Mapping[str, Any]) -> None:
@@ -206,7 +225,7 @@ def _print_column(found: Mapping[str, Any]) -> None:
         f"{use['table']}.{use['column']}" + (f": {_one_line(use['text'])}" if use["text"] else "")
         for use in found["used_as"]
     )
-    tables._print_facts(
+    tables.print_facts(
         {
             "column": f"{found['table']}.{found['column']}",
             "type": found["type"],
@@ -224,13 +243,13 @@ def _print_column(found: Mapping[str, Any]) -> None:
         }
     )
     if found["text_from"]:
-        tables._print_title("its text comes from")
+        tables.print_title("its text comes from")
         _print_chain(found["text_from"])
     if found["made_of"]:
-        tables._print_title("made of")
+        tables.print_title("made of")
     for leaf in found["made_of"]:
         line = f"{leaf['table']}.{leaf['column']}: {_one_line(leaf['text'])}"
-        click.echo(tables._printable(line))
+        click.echo(tables.printable(line))
         _print_chain(leaf["text_from"])
 
 
@@ -241,7 +260,7 @@ def _print_chain(steps: Sequence[Mapping[str, Any]]) -> None:
         place = " (asked for first)" if step["asked_first"] else _place(step)
         how = f" [{step['how']}]" if step["how"] else ""
         place = place or " (not in a YAML file yet)"
-        click.echo(tables._printable(f"  <- {step['table']}.{step['column']}{how}{place}"))
+        click.echo(tables.printable(f"  <- {step['table']}.{step['column']}{how}{place}"))
 
 
 def _print_prompts(requests: Sequence[Mapping[str, Any]]) -> None:
@@ -251,8 +270,8 @@ def _print_prompts(requests: Sequence[Mapping[str, Any]]) -> None:
         click.echo("Nothing is asked: there is no prompt.", err=True)
     for request in requests:
         for message in request["messages"]:
-            tables._print_title(message["role"])
-            click.echo(tables._printable(message["content"]))
+            tables.print_title(message["role"])
+            click.echo(tables.printable(message["content"]))
 
 
 def _asked_first(found: Mapping[str, Any]) -> str:

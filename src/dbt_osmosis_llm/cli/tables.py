@@ -67,7 +67,7 @@ def print_runs(
         table.add_row(
             run.run_id[:_ID_DIGITS],
             _local(run.started_at),
-            _printable(run.command),
+            printable(run.command),
             run.outcome or _KILLED,
             f"{row.calls:,}",
             f"{row.hits:,}",
@@ -86,7 +86,7 @@ def print_run(run: Run, numbers: Statistics, *, as_json: bool = False) -> None:
         if run.ended_at is None
         else f" ({(run.ended_at - run.started_at).total_seconds():,.0f} s)"
     )
-    _print_facts(
+    print_facts(
         {
             "run": run.run_id,
             "command": run.command,
@@ -109,8 +109,8 @@ def print_run(run: Run, numbers: Statistics, *, as_json: bool = False) -> None:
         ("settings", run.settings),
     ):
         if values:
-            _print_title(name)
-            _print_facts(values)
+            print_title(name)
+            print_facts(values)
 
 
 def print_calls(calls: Sequence[Call], *, as_json: bool = False) -> None:
@@ -123,8 +123,8 @@ def print_calls(calls: Sequence[Call], *, as_json: bool = False) -> None:
         table.add_row(
             call.call_id[:_ID_DIGITS],
             _local(call.started_at),
-            _printable(_about(call.custom_id, call.part)),
-            _printable(call.model),
+            printable(_about(call.custom_id, call.part)),
+            printable(call.model),
             call.status if call.error_class is None else f"{call.status}, {call.error_class}",
             f"{call.input_tokens:,} + {call.output_tokens:,}",
             _cost(call),
@@ -156,7 +156,7 @@ def print_call(
         print_json({**_plain(call), "children": child_ids, **lists})
         return
     named = call.answered_by not in (None, call.model)
-    _print_facts(
+    print_facts(
         {
             "call": call.call_id,
             "run": call.run_id,
@@ -180,16 +180,16 @@ def print_call(
         }
     )
     for message in call.request.get("messages", ()):
-        _print_title(str(message.get("role")))
-        click.echo(_printable(str(message.get("content"))))
+        print_title(str(message.get("role")))
+        click.echo(printable(str(message.get("content"))))
     if call.response is not None:
-        _print_title("answer")
-        click.echo(_printable(call.response))
+        print_title("answer")
+        click.echo(printable(call.response))
     if texts:
-        _print_title("written")
+        print_title("written")
     for text in texts:
         place = f"{text.node_id}, column {text.column}" if text.column else text.node_id
-        click.echo(_printable(f"{place}: {text.text}"))
+        click.echo(printable(f"{place}: {text.text}"))
 
 
 def print_statistics(groups: Sequence[Statistics], by: By) -> None:
@@ -200,7 +200,7 @@ def print_statistics(groups: Sequence[Statistics], by: By) -> None:
     table = _table(*names, **dict.fromkeys((*numbers, *more), 1))
     for group in groups:
         own = [group.group[name] for name in GROUPS[by]]
-        short = [value[:_ID_DIGITS] if by == "run" else _printable(value) for value in own]
+        short = [value[:_ID_DIGITS] if by == "run" else printable(value) for value in own]
         table.add_row(*short, *_cells(group))
     if len(groups) > 1:
         table.add_row("total", *[""] * (len(names) - 1), *_cells(total(groups)))
@@ -257,7 +257,7 @@ def _cost(call: Call) -> str:
     return "" if call.cost_usd is None and call.status == "failed" else money(call.cost_usd)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return text that does nothing to a terminal and that stdout can take."""
     encoding = sys.stdout.encoding or "utf-8"
     shown = text.replace("\r\n", "\n").translate(_CONTROLS)
@@ -280,13 +280,14 @@ def _print_table(table: Table, empty: str) -> None:
     console.print(table)
 
 
-def _print_title(title: str) -> None:
-    click.secho(f"\n{_printable(title)}", bold=True)
+def print_title(title: str) -> None:
+    """Print a heading after an empty line."""
+    click.secho(f"\n{printable(title)}", bold=True)
 
 
-def _print_facts(facts: Mapping[str, Any]) -> None:
+def print_facts(facts: Mapping[str, Any]) -> None:
     """Print a line for each fact that there is."""
     known = {name: value for name, value in facts.items() if value not in _NOTHING}
     width = max(map(len, known), default=0) + 2
     for name, value in known.items():
-        click.echo(_printable(f"{name + ':':<{width}}{value}"))
+        click.echo(printable(f"{name + ':':<{width}}{value}"))
