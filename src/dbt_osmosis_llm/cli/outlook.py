@@ -13,9 +13,10 @@ from functools import cached_property
 from typing import Any
 
 from dbt_osmosis_llm.cli.recording import Recording
+from dbt_osmosis_llm.cli.session import engine_options
 from dbt_osmosis_llm.config import Settings
 from dbt_osmosis_llm.host import HostProject
-from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, price_of
+from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.parsing import clean_text
 from dbt_osmosis_llm.llm.prompts import Prompts
@@ -160,12 +161,7 @@ class Outlook:
         engine = Engine(
             witness,
             prompts,
-            copies=not settings.no_copy,
-            strict=settings.strict,
-            max_sql_chars=settings.max_sql_chars,
-            max_prompt_tokens=settings.max_prompt_tokens,
-            redact_pii=settings.redact_pii,
-            context_window=lambda: settings.context_window or price_of(config).context_window(),
+            **engine_options(settings, config),
         )
         outcomes = {outcome.node_id: outcome for outcome in engine.run(project).outcomes}
         self.outcome = outcomes.get(node_id, NodeOutcome(node_id))

@@ -85,12 +85,7 @@ class Session:
             self._recorded_client(project_dir),
             self.prompts,
             concurrency=self._config.max_in_flight,
-            max_sql_chars=self.settings.max_sql_chars,
-            max_prompt_tokens=self.settings.max_prompt_tokens,
-            copies=not self.settings.no_copy,
-            strict=self.settings.strict,
-            redact_pii=self.settings.redact_pii,
-            context_window=self._context_window,
+            **engine_options(self.settings, self._config),
             observer=progress.update,
             recorder=None if context.settings.dry_run else self._record_texts,
         )
@@ -113,9 +108,6 @@ class Session:
         # The offline provider costs nothing and gets better with each version.
         use_answers = self._config.provider != "offline"
         return self._recording.client(self.client, self._config, use_answers=use_answers)
-
-    def _context_window(self) -> int | None:
-        return self.settings.context_window or price_of(self._config).context_window()
 
     def _handle_signals(self, engine: Engine) -> None:
         """Let Ctrl-C and SIGTERM end the run in order; a second one ends it at once."""
@@ -158,6 +150,19 @@ class Session:
         if self.report.stopped_by or self.record_failure:
             return 2
         return int(self.report.has_failures)
+
+
+def engine_options(settings: Settings, config: LLMConfig) -> dict[str, Any]:
+    """Return the arguments of `Engine` that decide what is asked and how."""
+    return {
+        "max_sql_chars": settings.max_sql_chars,
+        "max_prompt_tokens": settings.max_prompt_tokens,
+        "copies": not settings.no_copy,
+        "strict": settings.strict,
+        "redact_pii": settings.redact_pii,
+        # Asked when there is something to ask: the list of models takes half a second to load.
+        "context_window": lambda: settings.context_window or price_of(config).context_window(),
+    }
 
 
 def current_session() -> Session:
