@@ -232,7 +232,8 @@ def _migrate(engine: Engine) -> None:
 def _version(connection: Connection) -> str | None:
     if not sa.inspect(connection).has_table(_VERSION_TABLE):
         return None
-    found = connection.execute(sa.text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608
+    table = sa.table(_VERSION_TABLE, sa.column("version_num"))
+    found = connection.execute(sa.select(table.c.version_num)).scalar()
     return None if found is None else str(found)
 
 

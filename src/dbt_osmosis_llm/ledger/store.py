@@ -430,7 +430,8 @@ class Ledger:
                 # Through the driver: VACUUM refuses to run in a transaction. While somebody else
                 # writes, the file stays as large as it is.
                 with suppress(sqlite3.Error):
-                    raw.execute("VACUUM")  # type: ignore[union-attr]
+                    if raw is not None:
+                        raw.execute("VACUUM")
         return deleted
 
     def verify(self) -> Iterator[tuple[Call, str]]:
