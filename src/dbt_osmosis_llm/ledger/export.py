@@ -175,8 +175,9 @@ def write_text(rows: Iterable[Event], format: Format, file: IO[bytes]) -> int:
     count = 0
     try:
         write = _line_writer(text) if format == "jsonl" else _csv_writer(text)
-        for count, row in enumerate(rows, start=1):  # noqa: B007
+        for row in rows:
             write(row)
+            count += 1
         text.flush()
     finally:
         text.detach()
