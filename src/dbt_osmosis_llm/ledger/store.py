@@ -471,9 +471,11 @@ class Ledger:
 _columns = tables.calls.c
 _ANSWER = (
     sa.select(tables.calls)
-    .where(_columns.key == sa.bindparam("key"), _columns.status == "answered")
+    .where(_columns.key == sa.bindparam("key"))
+    .where(_columns.status.in_(("answered", "unusable")))
     .where(_columns.started_at >= sa.bindparam("oldest"))
-    .order_by(_columns.started_at.desc(), _columns.call_id.desc())
+    # By name: what was answered comes first.
+    .order_by(_columns.status, _columns.started_at.desc(), _columns.call_id.desc())
     .limit(1)
 )
 _parents = tables.calls.alias("parents")
@@ -496,11 +498,10 @@ _RELEASE = sa.delete(tables.claims).where(tables.claims.c.key == sa.bindparam("c
 def find_answer(connection: Connection, key: str, max_age_days: float | None) -> Call | None:
     """Return the newest usable answer, as `Ledger.lookup` does, within a transaction."""
     values = {"key": key, "oldest": _oldest(max_age_days)}
-    for query in (_ANSWER, _REPAIR):
-        row = connection.execute(query, values).mappings().first()
-        if row is not None:
-            return _call_of_row(row)
-    return None
+    row = connection.execute(_ANSWER, values).mappings().first()
+    if row is not None and row["status"] == "unusable":
+        row = connection.execute(_REPAIR, values).mappings().first()
+    return None if row is None else _call_of_row(row)
 
 
 def insert_hit(connection: Connection, hit: Hit) -> None:
