@@ -16,7 +16,8 @@ from dbt_osmosis.cli.main import cli
 from dbt_osmosis_llm.cli.explanation import Explanation
 from dbt_osmosis_llm.cli.outlook import Outlook
 from dbt_osmosis_llm.config import Settings, load_settings
-from dbt_osmosis_llm.host import HostProject, open_context
+from dbt_osmosis_llm.host.context import open_context
+from dbt_osmosis_llm.host.project import HostProject
 from dbt_osmosis_llm.llm.client import LLMConfig, build_client
 from dbt_osmosis_llm.llm.prompts import load_prompts
 from dbt_osmosis_llm.llm.usage import LLMUsageStats

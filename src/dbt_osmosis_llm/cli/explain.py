@@ -117,7 +117,8 @@ def _explained(
     from dbt_osmosis_llm.cli.explanation import Explanation
     from dbt_osmosis_llm.cli.outlook import Outlook
     from dbt_osmosis_llm.config import load_settings
-    from dbt_osmosis_llm.host import HostProject, open_context
+    from dbt_osmosis_llm.host.context import open_context
+    from dbt_osmosis_llm.host.project import HostProject
     from dbt_osmosis_llm.llm.client import LLMConfig
     from dbt_osmosis_llm.llm.prompts import load_prompts
 

@@ -15,7 +15,7 @@ from dbt_osmosis_llm.cli.outlook import AskedRequest, Outlook
 from dbt_osmosis_llm.evidence.lineage import ColumnKind, ColumnLineage
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
 from dbt_osmosis_llm.evidence.promises import plain_name
-from dbt_osmosis_llm.host import TextPlace
+from dbt_osmosis_llm.host.project import TextPlace
 from dbt_osmosis_llm.synthesis.copying import copies, origins
 
 _COMPUTED = {

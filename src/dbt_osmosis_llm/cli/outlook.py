@@ -15,7 +15,7 @@ from typing import Any
 from dbt_osmosis_llm.cli.recording import Recording
 from dbt_osmosis_llm.cli.session import engine_options
 from dbt_osmosis_llm.config import Settings
-from dbt_osmosis_llm.host import HostProject
+from dbt_osmosis_llm.host.project import HostProject
 from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.parsing import clean_text

@@ -68,7 +68,7 @@ class Session:
 
     def synthesize(self, context: Any) -> None:
         """Fill what the context's nodes lack; dbt-osmosis writes it afterwards."""
-        from dbt_osmosis_llm.host import HostProject
+        from dbt_osmosis_llm.host.project import HostProject
 
         project_dir = context.project.config.project_dir
         kept = self.settings.lineage_place(project_dir)

@@ -1,0 +1,250 @@
+"""Gathers what dbt and a model's SQL say of one table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dbt_osmosis.core.inheritance import _column_to_dict
+
+from dbt_osmosis_llm import writing
+from dbt_osmosis_llm.evidence.node import (
+    ColumnEvidence,
+    ColumnUse,
+    NodeEvidence,
+    UpstreamTable,
+    is_same_relation,
+)
+from dbt_osmosis_llm.evidence.promises import (
+    DataTest,
+    keys_of,
+    plain_name,
+    promises_of_column,
+    promises_of_table,
+)
+from dbt_osmosis_llm.evidence.sample import read_values
+from dbt_osmosis_llm.host.nodes import Nodes, display_name, relation_of
+from dbt_osmosis_llm.host.queries import Queries
+from dbt_osmosis_llm.llm.redaction import MASK, redact_secrets
+
+_MAX_CHILDREN = 10
+"""Models read for what they make of a source's columns."""
+
+_MAX_USES = 3
+"""Of one column."""
+
+_MAX_META = 8
+_MAX_META_CHARS = 80
+_HOST_META = re.compile(r"dbt[-_]osmosis|osmosis_", re.IGNORECASE)
+"""Keys under which dbt-osmosis keeps its own settings and notes."""
+
+_SECRET_META = re.compile(
+    r"pass(word|wd|phrase)|secret|token|credential|(api|access|private)[-_ ]?key", re.IGNORECASE
+)
+
+
+class Gatherer:
+    """Gathers the evidence of a project's tables.
+
+    Args:
+        context: Of dbt-osmosis, the project loaded.
+        nodes: Its tables.
+        queries: Their SQL.
+        sample: Read the values of seeds' columns that have few.
+    """
+
+    def __init__(
+        self, context: Any, nodes: Nodes, queries: Queries, *, sample: bool = False
+    ) -> None:
+        self._context = context
+        self._manifest = context.project.manifest
+        self._nodes = nodes
+        self._queries = queries
+        self._sample = sample
+        self._uses: dict[str, dict[str, tuple[ColumnUse, ...]]] = {}
+        # As they were before the run: which of several sources gets its text first is chance.
+        self._source_texts = {
+            uid: nodes.readable(source.description)
+            for uid, source in self._manifest.sources.items()
+        }
+
+    def evidence(self, node_id: str) -> NodeEvidence:
+        """Return all that dbt knows of a node, and what its SQL says of its columns."""
+        node = self._nodes.by_id[node_id]
+        sql, facts = self._queries.query(node)
+        tables = list(self._nodes.tables_read(node).values())
+        tests = self._tests_of.get(node_id, [])
+        constraints = [_as_dict(one) for one in getattr(node, "constraints", None) or ()]
+        values = self._values(node)
+        of_columns = (
+            {**constraint, "columns": [name]}
+            for name, column in node.columns.items()
+            for constraint in _constraints(column)
+        )
+        return NodeEvidence(
+            unique_id=node_id,
+            name=display_name(node),
+            resource_type=str(node.resource_type.value),
+            description=self._nodes.readable(node.description),
+            source_description=self._nodes.readable(getattr(node, "source_description", None)),
+            materialization=getattr(node.config, "materialized", None),
+            tags=tuple(sorted(node.tags or ())),
+            sql=sql,
+            facts=facts,
+            columns=tuple(self._columns(node, tests, values)),
+            upstream=tuple(self._upstream_table(table) for table in tables),
+            tests=promises_of_table(node.columns, tests, constraints),
+            keys=keys_of(tests, [*of_columns, *constraints]),
+            has_contract=bool(getattr(getattr(node.config, "contract", None), "enforced", False)),
+            neighbours=self._neighbours(node),
+            header=tuple(values),
+        )
+
+    def _columns(
+        self, node: Any, tests: Sequence[DataTest], values: Mapping[str, tuple[str, ...]]
+    ) -> Iterator[ColumnEvidence]:
+        types = {name.lower(): kind for name, kind in self._queries.database_columns(node).items()}
+        uses = self._uses_of(node)
+        known_values = {name.lower(): found for name, found in values.items()}
+        for name, column in node.columns.items():
+            key = plain_name(name)
+            yield ColumnEvidence(
+                name=name,
+                data_type=column.data_type or types.get(key),
+                description=self._nodes.readable(column.description),
+                tests=promises_of_column(name, tests, _constraints(column)),
+                tags=tuple(sorted({*(column.tags or ()), *_column_config(column, "tags", ())})),
+                meta=_short_meta({**(column.meta or {}), **_column_config(column, "meta", {})}),
+                uses=uses.get(key, ()),
+                values=known_values.get(key, ()),
+            )
+
+    def _neighbours(self, node: Any) -> dict[str, str]:
+        """Return the other tables of a source and their texts, as they were before the run."""
+        if node.resource_type != "source":
+            return {}
+        tables = self._tables_of_source[node.package_name, node.source_name]
+        return {name: text for name, text in tables.items() if name != node.name}
+
+    @cached_property
+    def _tables_of_source(self) -> dict[tuple[str, str], dict[str, str]]:
+        tables: dict[tuple[str, str], dict[str, str]] = {}
+        for uid, text in sorted(self._source_texts.items()):
+            node = self._nodes.by_id[uid]
+            tables.setdefault((node.package_name, node.source_name), {})[node.name] = text
+        return tables
+
+    def _uses_of(self, node: Any) -> dict[str, tuple[ColumnUse, ...]]:
+        """Return what models that read a source or seed make of its columns, by lower-case name.
+
+        Only columns passed on unchanged, with the texts that people gave them, or new names.
+        """
+        node_id = node.unique_id
+        if node.resource_type not in ("source", "seed"):
+            return {}
+        if node_id not in self._uses:
+            found: dict[str, list[ColumnUse]] = {}
+            described = {
+                uid: writing.described_columns(self._context, self._nodes.by_id[uid])
+                for uid in self._models_reading.get(node_id, ())
+            }
+            # Those that say something first; all are in a fixed order.
+            for uid in sorted(described, key=lambda uid: (not described[uid], uid))[:_MAX_CHILDREN]:
+                for column, use in self._uses_in(self._nodes.by_id[uid], node, described[uid]):
+                    found.setdefault(column, []).append(use)
+            for uses in found.values():
+                uses.sort(key=lambda use: not use.description)
+            self._uses[node_id] = {name: tuple(uses[:_MAX_USES]) for name, uses in found.items()}
+        return self._uses[node_id]
+
+    def _uses_in(
+        self, model: Any, node: Any, described: Collection[str]
+    ) -> Iterator[tuple[str, ColumnUse]]:
+        texts = {plain_name(name): column.description for name, column in model.columns.items()}
+        for name, lineage in self._queries.query(model)[1].columns.items():
+            if not lineage.is_plain or len(lineage.leaves) != 1:
+                continue
+            (leaf,) = lineage.leaves
+            # A text of this very run is no evidence: it is made of the column itself.
+            text = (
+                self._nodes.readable(texts.get(name.lower())) if name.lower() in described else ""
+            )
+            is_new_name = name.lower() != leaf.column.lower()
+            if (text or is_new_name) and is_same_relation(leaf.relation, relation_of(node)):
+                yield leaf.column.lower(), ColumnUse(display_name(model), name, text)
+
+    @cached_property
+    def _models_reading(self) -> dict[str, list[str]]:
+        readers: dict[str, list[str]] = {}
+        for uid in sorted(self._nodes.by_id):
+            if self._nodes.by_id[uid].resource_type == "model":
+                for parent in self._nodes.parents(self._nodes.by_id[uid]):
+                    readers.setdefault(parent, []).append(uid)
+        return readers
+
+    def _values(self, node: Any) -> dict[str, tuple[str, ...]]:
+        if not self._sample or node.resource_type != "seed":
+            return {}
+        root = node.root_path or self._context.project.config.project_dir
+        return read_values(
+            Path(root, node.original_file_path), getattr(node.config, "delimiter", ",")
+        )
+
+    def _upstream_table(self, node: Any) -> UpstreamTable:
+        texts = {
+            name: self._nodes.readable(column.description) for name, column in node.columns.items()
+        }
+        description = self._nodes.readable(node.description)
+        if source_description := self._nodes.readable(getattr(node, "source_description", None)):
+            description = f"{description} Source: {source_description}".strip()
+        return UpstreamTable(
+            display_name(node), relation_of(node), description, texts, node.unique_id
+        )
+
+    @cached_property
+    def _tests_of(self) -> dict[str, list[DataTest]]:
+        tests: dict[str, list[DataTest]] = {}
+        for _, node in sorted(self._manifest.nodes.items()):
+            if node.resource_type != "test" or not getattr(node, "test_metadata", None):
+                continue
+            # dbt attaches no test to a source; such a test depends on that source alone.
+            sources = [uid for uid in node.depends_on.nodes if uid.startswith("source.")]
+            attached = getattr(node, "attached_node", None)
+            if attached is None and len(node.depends_on.nodes) == len(sources) == 1:
+                attached = sources[0]
+            if attached:
+                arguments = node.test_metadata.kwargs
+                column = node.column_name or str(arguments.get("column_name") or "")
+                test = DataTest(node.test_metadata.name, arguments, column, node.config.where)
+                tests.setdefault(attached, []).append(test)
+        return tests
+
+
+def _as_dict(constraint: Any) -> dict[str, Any]:
+    return dict(constraint if isinstance(constraint, Mapping) else vars(constraint))
+
+
+def _column_config(column: Any, key: str, default: Any) -> Any:
+    """Return what newer versions of dbt keep under a column's ``config``."""
+    return getattr(getattr(column, "config", None), key, None) or default
+
+
+def _short_meta(meta: Mapping[str, Any]) -> dict[str, str]:
+    """Return the short values of a column's meta, without dbt-osmosis's own and without secrets."""
+    found: dict[str, str] = {}
+    for key in sorted(map(str, meta)):
+        value = meta.get(key)
+        if not isinstance(value, (str, int, float)) or _HOST_META.match(key):
+            continue
+        text = " ".join(str(value).split())
+        is_secret = _SECRET_META.search(key) or MASK in redact_secrets(f"{key}: {text}")
+        if text and len(text) <= _MAX_META_CHARS and not is_secret:
+            found[key] = text
+    return dict(list(found.items())[:_MAX_META])
+
+
+def _constraints(column: Any) -> Sequence[Mapping[str, Any]]:
+    return _column_to_dict(column).get("constraints") or ()

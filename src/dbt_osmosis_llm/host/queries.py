@@ -1,0 +1,122 @@
+"""A model's SQL, compiled, and what it says of the model's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dbt_osmosis.core.introspection import (
+    _cached_warehouse_columns,
+    _catalog_columns_for_relation,
+    _relation_for_column_collection,
+    _rendered_relation_name,
+)
+
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, QueryFacts, read_query
+from dbt_osmosis_llm.host.nodes import Nodes, is_ephemeral, on_one_line, relation_of
+
+
+class Queries:
+    """Compiles and reads each model once.
+
+    Args:
+        context: Of dbt-osmosis, the project loaded.
+        nodes: Its tables.
+        read_query: Instead of reading each query anew.
+    """
+
+    def __init__(
+        self, context: Any, nodes: Nodes, read_query: Callable[..., QueryFacts] = read_query
+    ) -> None:
+        self._context = context
+        self._nodes = nodes
+        self._read_query = read_query
+        self._columns_in_database: dict[str, dict[str, str]] = {}
+        self._queries: dict[str, tuple[str | None, QueryFacts]] = {}
+        self._declared: dict[str, tuple[str | None, QueryFacts]] = {}
+        self._sql: dict[str, tuple[str | None, bool]] = {}
+        self.compile_errors: dict[str, str] = {}
+
+    def query(self, node: Any) -> tuple[str | None, QueryFacts]:
+        """Return a model's SQL and what it says of its columns, worked out once until `forget`."""
+        if node.unique_id not in self._queries:
+            self._queries[node.unique_id] = self._read(node, self.database_columns)
+        return self._queries[node.unique_id]
+
+    def forget(self, node_id: str) -> None:
+        """Let go of what a node's SQL says."""
+        self._queries.pop(node_id, None)
+
+    def declared(self, node: Any) -> tuple[str | None, QueryFacts]:
+        """Return what `query` does, by the columns that the project declares, wherever it runs."""
+        if node.unique_id not in self._declared:
+            self._declared[node.unique_id] = self._read(node, _declared_columns)
+        return self._declared[node.unique_id]
+
+    def _read(
+        self, node: Any, columns_of: Callable[[Any], Mapping[str, str]]
+    ) -> tuple[str | None, QueryFacts]:
+        sql, is_compiled = self.sql(node)
+        if not sql or not is_compiled:
+            return sql, EMPTY_FACTS
+        tables = self._nodes.tables_read(node).values()
+        real = [table for table in tables if not is_ephemeral(table)]
+        schema = {relation_of(table): c for table in real if (c := columns_of(table))}
+        dialect = self._context.project.runtime_cfg.credentials.type
+        return sql, self._read_query(sql, dialect, schema)
+
+    def sql(self, node: Any) -> tuple[str | None, bool]:
+        """Return a model's SQL and whether it is compiled; never an invented SELECT."""
+        if node.unique_id not in self._sql:
+            self._sql[node.unique_id] = self._compiled(node)
+        return self._sql[node.unique_id]
+
+    def _compiled(self, node: Any) -> tuple[str | None, bool]:
+        if node.resource_type != "model":
+            return None, False
+        if compiled := getattr(node, "compiled_code", None):
+            return compiled, True
+        if getattr(node, "language", "sql") != "sql":
+            return node.raw_code or None, False
+        # As on a full refresh: what `is_incremental()` adds depends on what the warehouse holds
+        # today and says how the table is loaded, not what is in it.
+        full_refresh, node.config.full_refresh = node.config.full_refresh, True
+        try:
+            result = self._context.project._project.compile_node(node, update_depends_on=False)
+        except Exception as error:  # noqa: BLE001  # macros and adapters raise whatever they like
+            said = self.compile_errors[node.unique_id] = on_one_line(error)
+            logger.debug("%s does not compile; its raw SQL is used (%s)", node.unique_id, said)
+            return node.raw_code or None, False
+        finally:
+            node.config.full_refresh = full_refresh
+        return result.compiled_code or None, True
+
+    def database_columns(self, node: Any) -> dict[str, str]:
+        """Return column name to type as the catalog or the warehouse has them, asked for once.
+
+        All of them in their order, or none: dbt-osmosis's own list leaves out ignored columns and
+        adds nested ones, which would shift the columns of a `select *`.
+        """
+        if node.unique_id in self._columns_in_database:
+            return self._columns_in_database[node.unique_id]
+        context = self._context
+        relation, _ = _relation_for_column_collection(context, node)
+        name = _rendered_relation_name(relation)
+        found = _catalog_columns_for_relation(context, relation, name)
+        if found is None and not context.project.config.disable_introspection:
+            # Compiling gives this thread's connection back; look-ups must open their own.
+            with context.project.adapter.connection_named("dbt_osmosis_llm"):
+                found = _cached_warehouse_columns(context, relation, name)
+        columns = {
+            column.name: str(getattr(column, "dtype", None) or getattr(column, "type", ""))
+            for column in found or ()
+        }
+        if columns:
+            self._columns_in_database[node.unique_id] = columns
+        return columns
+
+
+def _declared_columns(node: Any) -> dict[str, str]:
+    columns = node.columns.items()
+    return {name.strip('"`'): column.data_type or "" for name, column in columns}
