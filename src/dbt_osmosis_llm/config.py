@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 PROMPT_ENV_PREFIX = "OSMOSIS_LLM_PROMPT_"
 _FOLDER = ".dbt-osmosis-llm"
@@ -306,6 +306,26 @@ OPTIONS: tuple[Option, ...] = (
         flag="--llm-no-copy",
     ),
     Option(
+        "refresh",
+        "refresh",
+        _one_of("stale", "all-generated"),
+        None,
+        "Write texts of ours again: `stale` those whose SQL, upstream texts, tests or type have "
+        "changed, or `all-generated`. What a person wrote or edited stays.",
+        flag="--llm-refresh",
+        env="OSMOSIS_LLM_REFRESH",
+        metavar="WHICH",
+    ),
+    Option(
+        "docs_blocks",
+        "docs_blocks",
+        _boolean,
+        False,
+        "Write a generated text that serves three or more columns once, as a docs block.",
+        flag="--llm-docs-blocks",
+        env="OSMOSIS_LLM_DOCS_BLOCKS",
+    ),
+    Option(
         "cache_days",
         "cache_days",
         _number(float, 0, "days"),
@@ -371,6 +391,8 @@ class Settings:
     no_cache: bool = False
     strict: bool = False
     no_copy: bool = False
+    refresh: Literal["stale", "all-generated"] | None = None
+    docs_blocks: bool = False
     cache_days: float | None = None
     parquet_dir: str | None = None
     parquet_buffer_rows: int = 100

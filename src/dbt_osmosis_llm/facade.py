@@ -24,8 +24,9 @@ from dbt_osmosis_llm.llm.answers import ask
 from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError, LLMResponseError
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message
-from dbt_osmosis_llm.llm.parsing import clean_text, parse_answer
+from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.llm.prompts import PromptKind, load_prompts
+from dbt_osmosis_llm.llm.safe_text import clean_text
 
 _HOST_TEMPERATURES = frozenset({0.3, 0.4, 0.5, 0.7})
 """What dbt-osmosis 1.5 passes when nobody asked for a temperature."""

@@ -55,7 +55,10 @@ def test_a_bad_text_raises_exactly_its_kind(case: Bad) -> None:
 def test_the_tables_are_large_enough_to_tell() -> None:
     assert len(GOOD) >= 60
     assert len(BAD) >= 40
-    assert {case.kind for case in BAD} == set(ComplaintKind) - {ComplaintKind.SAME_TEXT}
+    assert {case.kind for case in BAD} == set(ComplaintKind) - {
+        ComplaintKind.SAME_TEXT,  # needs two texts
+        ComplaintKind.UNSAFE,  # is judged before
+    }
 
 
 def test_good_texts_stay_good_together() -> None:

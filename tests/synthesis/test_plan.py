@@ -3,14 +3,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
 from dbt_osmosis_llm.llm.exceptions import LLMResponseError
 from dbt_osmosis_llm.llm.messages import LLMResponse
-from dbt_osmosis_llm.llm.parsing import clean_text, parse_answer
+from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.plan import (
     DocumentationAnswer,
@@ -187,28 +185,6 @@ def test_numbers_lists_and_halves_are_no_texts() -> None:
     answer = {"description": None, "columns": {"a": ["x"], "b": {"type": "int"}, "c": 5}}
     texts = read(answer, Missing(True, ("a", "b", "c")))
     assert (texts.unanswered, texts.unknown) == (["a", "b", "c"], [])
-
-
-@pytest.mark.parametrize(
-    ("text", "clean"),
-    [
-        ("{{ ref('x') }} {% if %} {# c #}", "{ { ref('x') }} { % if %} { # c #}"),
-        ("{{{", "{ { {"),
-        ("a\n\n b\tc\x00\x1b[0m", "a b c [0m"),
-        ("Unknown.", None),
-        ("null", None),
-        ("  ", None),
-        (None, None),
-    ],
-)
-def test_texts_are_safe_for_dbt(text: str | None, clean: str | None) -> None:
-    assert clean_text(text) == clean
-
-
-@given(st.text(alphabet="{%#}a \n"))
-def test_no_jinja_delimiter_survives(text: str) -> None:
-    clean = clean_text(text) or ""
-    assert not any(opener in clean for opener in ("{{", "{%", "{#"))
 
 
 def test_data_cannot_end_its_frame() -> None:

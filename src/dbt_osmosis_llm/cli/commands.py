@@ -8,6 +8,7 @@ import sys
 import click
 
 from dbt_osmosis_llm.cli import ledger
+from dbt_osmosis_llm.cli.check import check
 from dbt_osmosis_llm.cli.explain import explain
 from dbt_osmosis_llm.cli.export import export
 from dbt_osmosis_llm.cli.options import by_name, project_dir_option, setting_options, take_flags
@@ -52,7 +53,7 @@ def providers(project_dir: str, *, as_json: bool) -> None:
         print_providers(settings)
 
 
-for _command in (explain, *ledger.COMMANDS, export):
+for _command in (explain, check, *ledger.COMMANDS, export):
     llm.add_command(_command)
 
 

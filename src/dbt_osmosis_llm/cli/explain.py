@@ -6,29 +6,15 @@ alone goes to stdout, also where dbt prints something of its own.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import Any
 
 import click
 
-from dbt_osmosis_llm.cli.options import by_name, project_dir_option, setting_options, take_flags
+from dbt_osmosis_llm.cli.loading import project_options, stdout_to_stderr
+from dbt_osmosis_llm.cli.options import by_name, setting_options, take_flags
 
 _MAX_CANDIDATES = 10
-
-
-def _variables(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> Mapping[str, Any] | None:
-    """Return the mapping given with ``--vars``."""
-    from dbt_osmosis_llm.cli.session import cli_vars
-
-    found = cli_vars(value)
-    if value and value.strip() and found is None:
-        raise click.BadParameter(f"{value!r} is no YAML mapping; write it as '{{key: value}}'.")
-    return found
 
 
 @click.command()
@@ -36,13 +22,7 @@ def _variables(
 @click.argument("column", metavar="[COLUMN]", required=False)
 @click.option("--prompt", is_flag=True, help="Also print the prompts that would be sent.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@project_dir_option
-@click.option("--profiles-dir", type=click.Path(file_okay=False), help="Where profiles.yml lies.")
-@click.option("--profile", metavar="NAME", help="Which profile to use.")
-@click.option("-t", "--target", metavar="NAME", help="Which target of the profile to use.")
-@click.option(
-    "--vars", "variables", callback=_variables, metavar="YAML", help="Variables of the project."
-)
+@project_options
 @click.option(
     "--catalog-path",
     type=click.Path(exists=True, dir_okay=False),
@@ -50,13 +30,6 @@ def _variables(
 )
 @click.option("--disable-introspection", is_flag=True, help="Do not ask the warehouse.")
 @setting_options("prompt_file", "provider", "model", "no_copy", "sample")
-@click.option(
-    "--log-level",
-    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
-    default="ERROR",
-    show_default=True,
-    help="What is logged to stderr.",
-)
 def explain(
     node: str, column: str | None, project_dir: str, *, prompt: bool, as_json: bool, **kwargs: Any
 ) -> None:
@@ -69,7 +42,7 @@ def explain(
     from dbt_osmosis_llm.cli.errors import user_errors
 
     flags = by_name(take_flags(kwargs))
-    with _stdout_to_stderr(), user_errors():
+    with stdout_to_stderr(), user_errors():
         found = _explained(node, column, project_dir, flags, kwargs, prompt=prompt)
     if as_json:
         tables.print_json(found)
@@ -80,24 +53,6 @@ def explain(
         _print_column(found)
     if prompt:
         _print_prompts(found.get("requests") or list(filter(None, [found.get("request")])))
-
-
-@contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Send to stderr whatever is printed meanwhile.
-
-    By its file descriptor: dbt's logger has taken hold of the stream when it was imported.
-    """
-    with ExitStack() as stack:
-        with suppress(OSError):  # closed: then nothing gets there anyway
-            kept = os.dup(1)
-            stack.callback(os.close, kept)
-            os.dup2(2, 1)
-            stack.callback(os.dup2, kept, 1)
-        if sys.__stdout__ is not None:
-            stack.callback(sys.__stdout__.flush)
-        stack.enter_context(redirect_stdout(sys.stderr))
-        yield
 
 
 def _explained(

@@ -18,8 +18,8 @@ from dbt_osmosis_llm.config import Settings
 from dbt_osmosis_llm.host.project import HostProject
 from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
-from dbt_osmosis_llm.llm.parsing import clean_text
 from dbt_osmosis_llm.llm.prompts import Prompts
+from dbt_osmosis_llm.llm.safe_text import clean_text
 from dbt_osmosis_llm.synthesis.engine import Engine
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
 from dbt_osmosis_llm.synthesis.report import NodeOutcome

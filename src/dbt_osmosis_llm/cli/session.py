@@ -6,8 +6,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from io import StringIO
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,14 +19,19 @@ from dbt_osmosis_llm.cli.progress import Progress
 from dbt_osmosis_llm.cli.recording import Recording
 from dbt_osmosis_llm.config import Settings, load_settings
 from dbt_osmosis_llm.evidence.cache import FactsCache
+from dbt_osmosis_llm.evidence.fingerprint import hash_of
 from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.ledger.records import Text
 from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client, price_of
-from dbt_osmosis_llm.llm.prompts import Prompts, load_prompts
+from dbt_osmosis_llm.llm.prompts import Prompts, dump_prompts, load_prompts
 from dbt_osmosis_llm.llm.usage import get_usage_stats
 from dbt_osmosis_llm.synthesis.engine import Engine
 from dbt_osmosis_llm.synthesis.estimate import EstimatingClient
+from dbt_osmosis_llm.synthesis.lock import LOCK_NAME, LockFile
 from dbt_osmosis_llm.synthesis.report import RunReport
+
+if TYPE_CHECKING:
+    from dbt_osmosis_llm.writing.hook import MinimalWriting
 
 _GRACE_S = 10.0
 _INTERRUPTED = 130
@@ -44,6 +51,7 @@ class Session:
         self.report: RunReport | None = None
         self.interrupted = False
         self.record_failure: str | None = None
+        self.files: MinimalWriting | None = None
         self._recording: Recording | None = None
 
     @classmethod
@@ -71,13 +79,21 @@ class Session:
         from dbt_osmosis_llm.host.project import HostProject
 
         project_dir = context.project.config.project_dir
+        prompts = StringIO()
+        dump_prompts(self.prompts, prompts)
         kept = self.settings.lineage_place(project_dir)
         cache = FactsCache(kept) if kept and not self.settings.plan_only else None
         self._project = HostProject(
             context,
             sample=self.settings.sample,
             read_query=cache.facts if cache else read_query,
+            files=self.files,
+            lock=LockFile(Path(context.project.runtime_cfg.project_root, LOCK_NAME)),
+            model=self._config.model,
+            prompts=hash_of(prompts.getvalue()),
+            use_answers=self._uses_answers,
         )
+        self._project.begin(self.settings.refresh)
         with user_errors():
             self._project.check_targets()
         progress = Progress()
@@ -94,6 +110,7 @@ class Session:
             with progress:
                 self.report = engine.run(self._project)
         finally:
+            self._project.end(docs_blocks=self.settings.docs_blocks)
             if cache:
                 cache.close()
 
@@ -105,9 +122,13 @@ class Session:
         if self.settings.plan_only:
             return Recording.look(self.client, self.settings, self._config, project_dir)
         self._recording = Recording.begin(self.settings, self._config, project_dir)
+        return self._recording.client(self.client, self._config, use_answers=self._uses_answers)
+
+    @property
+    def _uses_answers(self) -> bool:
+        """Tell whether what was asked before is not asked again."""
         # The offline provider costs nothing and gets better with each version.
-        use_answers = self._config.provider != "offline"
-        return self._recording.client(self.client, self._config, use_answers=use_answers)
+        return self._config.provider != "offline" and not self.settings.no_cache
 
     def _handle_signals(self, engine: Engine) -> None:
         """Let Ctrl-C and SIGTERM end the run in order; a second one ends it at once."""
@@ -130,8 +151,12 @@ class Session:
 
     def check_written(self) -> None:
         """Find the texts that dbt-osmosis could not write."""
-        if self.report is not None and not self.settings.plan_only:
+        if self.report is None:
+            return
+        if not self.settings.plan_only:
             self.report.not_written = self._project.not_written(self.report.node_ids_with_texts)
+        if self.files is not None:
+            self.report.left_alone = {str(p): why for p, why in self.files.left_alone.items()}
 
     def end_recording(self) -> None:
         """Note how the run ended."""
@@ -192,9 +217,14 @@ def run_with_synthesis(
             "--dry-run with --synthesize asks the model, which may cost money, and writes nothing.",
             err=True,
         )
+    # Here, and not above: it loads dbt.
+    from dbt_osmosis_llm.writing.hook import MinimalWriting
+
+    session.files = MinimalWriting()
     host_exit: Any = 0
     try:
-        host_callback(*args, **kwargs)
+        with session.files.in_place():
+            host_callback(*args, **kwargs)
     except SystemExit as stop:
         host_exit = stop.code
     finally:

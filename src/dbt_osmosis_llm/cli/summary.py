@@ -90,7 +90,7 @@ def _counts(report: RunReport) -> dict[str, int]:
         "generated": sum(len(o.generated) for o in outcomes),
         "inherited": sum(len(o.inherited) for o in outcomes),
         "copied": sum(len(o.copied) for o in outcomes),
-        "empty": sum(len(o.unknown + o.unanswered + o.waiting) for o in outcomes),
+        "empty": sum(len(o.unknown + o.unanswered + o.waiting) + len(o.refused) for o in outcomes),
         "failed": sum(o.failed for o in report.failures),
         "not_asked": report.texts_not_asked,
     }
@@ -183,6 +183,16 @@ def _print_failures(console: Console, report: RunReport) -> None:
         _print_list(console, heading, [outcome.node_id for outcome in outcomes])
     for path, node_ids in report.not_written.items():
         _print_list(console, f"Error: {path} could not be written; texts lost of:", node_ids)
+    refused = [
+        f"{o.node_id}{f'.{name}' if name else ''}: the text {reason}"
+        for o in report.outcomes
+        for name, reason in o.refused.items()
+    ]
+    if refused:
+        _print_list(console, "Refused, left empty:", refused)
+    if report.left_alone:
+        lines = (f"{path}: {reason}" for path, reason in sorted(report.left_alone.items()))
+        _print_list(console, "Left alone, because they cannot be changed safely:", lines)
     unanswered = [
         f"{o.node_id}: {', '.join(o.unanswered)}" for o in report.outcomes if o.unanswered
     ]

@@ -14,14 +14,21 @@ from dbt_osmosis_llm.evidence.sql_text import (
     without_control_characters,
 )
 
-_FRAME_END = re.compile(r"</(sql|context|upstream|columns)>", re.IGNORECASE)
+_INVISIBLE = re.compile(
+    "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+"""What a model reads and nobody sees who looks at the SQL: tag characters spell out sentences."""
+_FRAME = re.compile(
+    r"<(?=\s*/\s*(?:sql|context|upstream|columns)\b|\s*(?:sql|context|upstream|columns)\s*>)",
+    re.IGNORECASE,
+)
 
 
 def framed(values: Mapping[str, str]) -> dict[str, str]:
-    """Return texts that cannot end the frames that the prompts put around data."""
-    # Control characters go first, or taking one out of "</s\0ql>" would make such a tag.
+    """Return texts that cannot begin or end the frames that the prompts put around data."""
+    # What shows nothing goes first, or taking it out of "</s\0ql>" would make such a tag.
     return {
-        name: _FRAME_END.sub(r"<\\/\1>", without_control_characters(text))
+        name: _FRAME.sub(r"<\\", _INVISIBLE.sub("", without_control_characters(text)))
         for name, text in values.items()
     }
 
@@ -58,6 +65,8 @@ class ColumnEvidence:
     """For sources and seeds: what the models that read it make of it."""
     values: tuple[str, ...] = ()
     """All that stand in the column, where they are few and may be sent."""
+    old_text: str = ""
+    """What a new text is to take the place of."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,19 @@ class NodeEvidence:
     """Other tables of the same source, each with its text."""
     header: tuple[str, ...] = ()
     """The columns of a seed's file, where its values may be sent."""
+    old_text: str = ""
+    """What a new text of its own is to take the place of."""
+
+    def with_old_texts(self, texts: Mapping[str, str]) -> NodeEvidence:
+        """Return the node with texts that new ones take the place of.
+
+        Args:
+            texts: Column name to text; the empty name stands for the node itself.
+        """
+        if not texts:
+            return self
+        columns = (replace(c, old_text=texts.get(c.name, "")) for c in self.columns)
+        return replace(self, old_text=texts.get("", ""), columns=tuple(columns))
 
     def column(self, name: str) -> ColumnEvidence:
         """Return a column by its exact name."""
@@ -208,9 +230,11 @@ class NodeEvidence:
                     meta={key: mask(value) for key, value in c.meta.items()},
                     uses=tuple(replace(u, description=mask(u.description)) for u in c.uses),
                     values=tuple(map(mask, c.values)),
+                    old_text=mask(c.old_text),
                 )
                 for c in self.columns
             ),
+            old_text=mask(self.old_text),
             neighbours={name: mask(text) for name, text in self.neighbours.items()},
             upstream=tuple(
                 replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,8 @@ def open_context(
     catalog_path: str | None = None,
     disable_introspection: bool = False,
     log_level: str = "ERROR",
+    models: Sequence[str] = (),
+    fqn: Sequence[str] = (),
 ) -> Iterator[Any]:
     """Give a context as ``dbt-osmosis yaml document --dry-run`` has it.
 
@@ -49,6 +51,8 @@ def open_context(
     except Exception as error:  # noqa: BLE001  # parsers and adapters raise whatever they like
         said = on_one_line(error)
         raise LLMConfigError(f"dbt cannot load the project in {project_dir}: {said}") from None
-    settings = YamlRefactorSettings(dry_run=True, catalog_path=catalog_path)
+    settings = YamlRefactorSettings(
+        dry_run=True, catalog_path=catalog_path, models=list(models), fqn=list(fqn)
+    )
     with YamlRefactorContext(project=project, settings=settings) as context:
         yield context

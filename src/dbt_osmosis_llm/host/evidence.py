@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from dbt_osmosis_llm.evidence.sample import read_values
 from dbt_osmosis_llm.host.nodes import Nodes, display_name, relation_of
 from dbt_osmosis_llm.host.queries import Queries
 from dbt_osmosis_llm.llm.redaction import MASK, redact_secrets
+from dbt_osmosis_llm.synthesis.lock import LockFile
 
 _MAX_CHILDREN = 10
 """Models read for what they make of a source's columns."""
@@ -53,21 +54,29 @@ class Gatherer:
         context: Of dbt-osmosis, the project loaded.
         nodes: Its tables.
         queries: Their SQL.
+        lock: Tells texts that were made of other columns from those of people.
         sample: Read the values of seeds' columns that have few.
     """
 
     def __init__(
-        self, context: Any, nodes: Nodes, queries: Queries, *, sample: bool = False
+        self,
+        context: Any,
+        nodes: Nodes,
+        queries: Queries,
+        lock: LockFile,
+        *,
+        sample: bool = False,
     ) -> None:
         self._context = context
         self._manifest = context.project.manifest
         self._nodes = nodes
         self._queries = queries
+        self._lock = lock
         self._sample = sample
         self._uses: dict[str, dict[str, tuple[ColumnUse, ...]]] = {}
         # As they were before the run: which of several sources gets its text first is chance.
         self._source_texts = {
-            uid: nodes.readable(source.description)
+            uid: self._of_people(uid, "", source.description)
             for uid, source in self._manifest.sources.items()
         }
 
@@ -102,6 +111,41 @@ class Gatherer:
             neighbours=self._neighbours(node),
             header=tuple(values),
         )
+
+    def declared(self, node_id: str) -> NodeEvidence | None:
+        """Return what a text is about, as the project alone has it: the same on every machine.
+
+        None for a model whose SQL does not compile.
+        """
+        node = self._nodes.by_id[node_id]
+        sql, facts = self._queries.declared(node)
+        if node_id in self._queries.compile_errors:
+            return None
+        tests = self._tests_of.get(node_id, [])
+        constraints = [_as_dict(one) for one in getattr(node, "constraints", None) or ()]
+        return NodeEvidence(
+            unique_id=node_id,
+            name=display_name(node),
+            resource_type=str(node.resource_type.value),
+            description=self._nodes.readable(node.description),
+            sql=sql,
+            facts=facts,
+            columns=tuple(
+                ColumnEvidence(
+                    name=name,
+                    data_type=column.data_type,
+                    description=self._nodes.readable(column.description),
+                    tests=promises_of_column(name, tests, _constraints(column)),
+                )
+                for name, column in node.columns.items()
+            ),
+            upstream=tuple(map(self._upstream_table, self._nodes.tables_read(node).values())),
+            tests=promises_of_table(node.columns, tests, constraints),
+        )
+
+    def readable(self, text: str | None) -> str:
+        """Return a text as people read it."""
+        return self._nodes.readable(text)
 
     def _columns(
         self, node: Any, tests: Sequence[DataTest], values: Mapping[str, tuple[str, ...]]
@@ -147,31 +191,41 @@ class Gatherer:
             return {}
         if node_id not in self._uses:
             found: dict[str, list[ColumnUse]] = {}
-            described = {
-                uid: writing.described_columns(self._context, self._nodes.by_id[uid])
-                for uid in self._models_reading.get(node_id, ())
-            }
+            told = {uid: self._told(uid) for uid in self._models_reading.get(node_id, ())}
             # Those that say something first; all are in a fixed order.
-            for uid in sorted(described, key=lambda uid: (not described[uid], uid))[:_MAX_CHILDREN]:
-                for column, use in self._uses_in(self._nodes.by_id[uid], node, described[uid]):
+            for uid in sorted(told, key=lambda uid: (not told[uid], uid))[:_MAX_CHILDREN]:
+                for column, use in self._uses_in(self._nodes.by_id[uid], node, told[uid]):
                     found.setdefault(column, []).append(use)
             for uses in found.values():
                 uses.sort(key=lambda use: not use.description)
             self._uses[node_id] = {name: tuple(uses[:_MAX_USES]) for name, uses in found.items()}
         return self._uses[node_id]
 
+    def _told(self, node_id: str) -> dict[str, str]:
+        """Return what people say of a model's columns, by lower-case name.
+
+        A text of ours is no evidence upstream: it is made of the columns there.
+        """
+        node = self._nodes.by_id[node_id]
+        described = writing.described_columns(self._context, node)
+        texts = {
+            plain_name(name): self._of_people(node_id, name, column.description)
+            for name, column in node.columns.items()
+        }
+        return {name: text for name, text in texts.items() if text and name in described}
+
+    def _of_people(self, node_id: str, column: str, description: str | None) -> str:
+        text = self._nodes.readable(description)
+        return "" if self._lock.ours(node_id, column, text) else text
+
     def _uses_in(
-        self, model: Any, node: Any, described: Collection[str]
+        self, model: Any, node: Any, told: Mapping[str, str]
     ) -> Iterator[tuple[str, ColumnUse]]:
-        texts = {plain_name(name): column.description for name, column in model.columns.items()}
         for name, lineage in self._queries.query(model)[1].columns.items():
             if not lineage.is_plain or len(lineage.leaves) != 1:
                 continue
             (leaf,) = lineage.leaves
-            # A text of this very run is no evidence: it is made of the column itself.
-            text = (
-                self._nodes.readable(texts.get(name.lower())) if name.lower() in described else ""
-            )
+            text = told.get(name.lower(), "")
             is_new_name = name.lower() != leaf.column.lower()
             if (text or is_new_name) and is_same_relation(leaf.relation, relation_of(node)):
                 yield leaf.column.lower(), ColumnUse(display_name(model), name, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from graphlib import TopologicalSorter
@@ -25,19 +25,25 @@ from dbt_osmosis_llm import writing
 from dbt_osmosis_llm.evidence.lineage import QueryFacts, read_query
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.promises import plain_name
+from dbt_osmosis_llm.host.docs_blocks import DocsBlocks
 from dbt_osmosis_llm.host.evidence import Gatherer
 from dbt_osmosis_llm.host.nodes import (
     DOC_REFERENCE,
+    JINJA,
     Nodes,
     display_name,
     first_line,
     is_ephemeral,
     patch_file,
 )
+from dbt_osmosis_llm.host.provenance import Provenance, Refresh
 from dbt_osmosis_llm.host.queries import Queries
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.synthesis.copying import Copy
+from dbt_osmosis_llm.synthesis.freshness import Findings
+from dbt_osmosis_llm.synthesis.lock import LockFile
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
+from dbt_osmosis_llm.writing.hook import MinimalWriting
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,11 @@ class HostProject:
         context: Of dbt-osmosis, the project loaded.
         sample: Read the values of seeds' columns that have few.
         read_query: Instead of reading each query anew.
+        files: What becomes of YAML files; all of them can be changed otherwise.
+        lock: Notes which texts are ours; none are otherwise.
+        model: Which writes them.
+        prompts: Hash of the prompts.
+        use_answers: What a model could not tell before is not asked again.
     """
 
     def __init__(
@@ -65,6 +76,11 @@ class HostProject:
         *,
         sample: bool = False,
         read_query: Callable[..., QueryFacts] = read_query,
+        files: MinimalWriting | None = None,
+        lock: LockFile | None = None,
+        model: str = "",
+        prompts: str = "",
+        use_answers: bool = False,
     ) -> None:
         self._context = context
         self._manifest = context.project.manifest
@@ -72,13 +88,66 @@ class HostProject:
         self._paths_with_texts: set[Path] = set()
         self._tables = Nodes(context)
         self._queries = Queries(context, self._tables, read_query)
-        self._gatherer = Gatherer(context, self._tables, self._queries, sample=sample)
+        lock = lock or LockFile()
+        self._gatherer = Gatherer(context, self._tables, self._queries, lock, sample=sample)
+        self._files = files
+        self._uses_answers = use_answers
+        self._yaml_texts: dict[str, dict[str, str]] = {}
+        self._provenance = Provenance(context, self._gatherer, lock, model=model, prompts=prompts)
+
+    def begin(self, refresh: Refresh | None) -> None:
+        """Take out the texts of ours that are to be written again, once dbt-osmosis is done."""
+        if self._files is not None:
+            self._files.own_references = DocsBlocks(self._context).references()
+        if any(self._provenance.lock):
+            self._provenance.carry_renamed(self._written)
+            if refresh is not None:
+                self._provenance.set_aside(self._written, refresh)
+
+    def end(self, *, docs_blocks: bool = False) -> None:
+        """Write the lock file, and what else the whole run decides.
+
+        Args:
+            docs_blocks: Write texts that several columns have once.
+        """
+        if self._context.settings.dry_run:
+            return
+        known = [*self._tables.by_id, *self._manifest.disabled]
+        self._provenance.tidy(self._written, known)
+        self._provenance.keep(self._written)
+        if docs_blocks:
+            changed = DocsBlocks(self._context).share(self._written, self._provenance)
+            for path in {self._path_of[node_id] for node_id in changed}:
+                self._write(path)
+
+    @cached_property
+    def _written(self) -> dict[str, Any]:
+        """The selected nodes whose texts go to a file, parents before children."""
+        nodes = ((node_id, self._selected[node_id]) for node_id in self._order)
+        return {uid: node for uid, node in nodes if writing.is_written(self._context, node)}
+
+    def _can_be_written(self, node: Any) -> bool:
+        if self._files is None:
+            return True
+        try:
+            return self._files.is_safe(writing.target_path(self._context, node))
+        except OsmosisError:
+            return True  # there is no file yet; `check_targets` says what is wrong
+
+    def _texts_in_yaml(self, node: Any) -> dict[str, str]:
+        if node.unique_id not in self._yaml_texts:
+            self._yaml_texts[node.unique_id] = writing.yaml_texts(self._context, node)
+        return self._yaml_texts[node.unique_id]
 
     def node_ids(self) -> Sequence[str]:
         """Return the selected nodes, parents before children, the same way every time.
 
         The order goes through unselected and ephemeral nodes too, which dbt-osmosis's own skips.
         """
+        return list(self._order)
+
+    @cached_property
+    def _order(self) -> list[str]:
         tables = self._tables.by_id.items()
         sorter = TopologicalSorter({uid: self._tables.parents(node) for uid, node in tables})
         sorter.prepare()
@@ -203,13 +272,38 @@ class HostProject:
         node = self._selected[node_id]
         if not writing.is_written(self._context, node):
             return Missing()  # a package's: dbt-osmosis never writes it, so no text is paid for
-        columns = node.columns.items()
+        lacks_text = self._tables.lacks_text
+        lacking = [n for n, column in node.columns.items() if lacks_text(column.description)]
+        if not lacking and not lacks_text(node.description):
+            return Missing()
+        if not self._can_be_written(node):
+            return Missing()
+        written, old = self._texts_in_yaml(node), self._provenance.old_texts(node_id)
+
+        def is_open(name: str) -> bool:
+            # A reference to a doc block is a text, whatever stands in the block.
+            is_reference = name not in old and JINJA.search(written.get(plain_name(name), ""))
+            return not is_reference and not self._is_unknown(node_id, name)
+
         return Missing(
-            description=self._tables.lacks_text(node.description),
-            columns=tuple(
-                name for name, column in columns if self._tables.lacks_text(column.description)
-            ),
+            lacks_text(node.description) and is_open(""),
+            tuple(name for name in lacking if is_open(name)),
         )
+
+    def findings(self) -> Iterator[Findings]:
+        """Yield what is wrong with the texts of each selected table, without a model."""
+        for node_id, node in self._written.items():
+            missing = self.missing(node_id)
+            names = [*([""] if missing.description else ()), *missing.columns]
+            yield self._provenance.findings(node, names, self.yaml_file(node_id))
+
+    def orphaned_nodes(self) -> list[str]:
+        """Return the tables with texts of ours that do not exist any more."""
+        known = {*self._tables.by_id, *self._manifest.disabled}
+        return sorted({node_id for node_id, _ in self._provenance.lock} - known)
+
+    def _is_unknown(self, node_id: str, column: str) -> bool:
+        return self._uses_answers and self._provenance.is_unknown(node_id, column)
 
     def inherit(self, node_id: str, keep_out: Collection[str] = ()) -> None:
         """Let dbt-osmosis's inheritance fill columns from upstream texts, new ones included.
@@ -256,35 +350,50 @@ class HostProject:
             if setting("add-progenitor-to-meta", fallback=settings.add_progenitor_to_meta):
                 node.columns[copy.column].meta["osmosis_progenitor"] = copy.origin_id
             taken.append(copy.column)
+            origin_name = f"{copy.origin_id}.{copy.origin_column}"
+            self._provenance.note(node_id, [copy.column], origin_name)
         return tuple(taken)
 
     def inherited_columns(self, node_id: str) -> tuple[str, ...]:
         """Return the columns that have a text now and had none when dbt read the project."""
-        node = self._selected[node_id]
-        described = writing.described_columns(self._context, node)
+        node, lacks_text = self._selected[node_id], self._tables.lacks_text
+        written = self._texts_in_yaml(node)
+        old = self._provenance.old_texts(node_id)
         return tuple(
             name
             for name, column in node.columns.items()
-            if not self._tables.lacks_text(column.description) and name.lower() not in described
+            if not lacks_text(column.description)
+            and (name in old or lacks_text(written.get(plain_name(name))))
         )
 
     def apply(self, node_id: str, texts: NodeTexts) -> None:
         """Take the texts into dbt-osmosis's node, which its sync then writes."""
         node = self._selected[node_id]
+        self._provenance.note_inherited(node_id, self.inherited_columns(node_id))
+        if self._uses_answers:
+            self._provenance.note_unknown(node_id, texts.without_text)
         writing.apply_texts(self._context, node, texts.description, texts.columns)
         if texts.description is not None or texts.columns:
             self._paths_with_texts.add(writing.target_path(self._context, node).resolve())
+            self._provenance.note(node_id, texts.by_name)
 
     def finish(self, node_id: str) -> None:
         """Write a YAML file as soon as its last node is done: what is paid for is safe then."""
         self._queries.forget(node_id)
-        if not writing.is_written(self._context, self._selected[node_id]):
+        node = self._selected[node_id]
+        if not writing.is_written(self._context, node):
             return
+        self._provenance.put_back(node)
         path = self._path_of[node_id]
         self._unfinished[path].discard(node_id)
         if not self._unfinished[path] and path in self._paths_with_texts:
-            nodes = [self._selected[uid] for uid, other in self._path_of.items() if other == path]
-            writing.write_nodes(self._context, nodes)
+            self._write(path)
+            if not self._context.settings.dry_run:
+                self._provenance.keep_at_times(self._written)
+
+    def _write(self, path: Path) -> None:
+        nodes = [self._selected[uid] for uid, other in self._path_of.items() if other == path]
+        writing.write_nodes(self._context, nodes)
 
     @cached_property
     def _path_of(self) -> dict[str, Path]:
@@ -341,4 +450,5 @@ class HostProject:
 
     def evidence(self, node_id: str) -> NodeEvidence:
         """Return all that dbt knows of a node, and what its SQL says of its columns."""
-        return self._gatherer.evidence(node_id)
+        evidence = self._gatherer.evidence(node_id)
+        return evidence.with_old_texts(self._provenance.old_texts(node_id))

@@ -29,7 +29,6 @@ _REASONING_ENDS = re.compile(rf"</{_REASONING}>", re.IGNORECASE)
 _JSON_BEGINS = re.compile(r"""[\s\ufeff]*(?:[{\["']|```|~~~)""")
 _WEB_PAGE = re.compile(r"[\s\ufeff]*<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 
-_NO_TEXT = {"", "null", "none", "n/a", "unknown", "not available", "no description"}
 _KINDS: dict[type, str] = {list: "a list", str: "a string", float: "a number"}
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -194,16 +193,3 @@ def _excerpt(text: str) -> str:
     line = " ".join(text[: 10 * _EXCERPT_CHARS].split())
     is_all = len(text) <= 10 * _EXCERPT_CHARS and len(line) <= _EXCERPT_CHARS
     return repr(line if is_all else f"{line[:_EXCERPT_CHARS]}\u2026")
-
-
-def clean_text(value: Any) -> str | None:
-    """Return a text that is safe in a dbt YAML file, or None when there is none.
-
-    dbt renders descriptions as Jinja: an opening delimiter from a model would break ``dbt parse``
-    for the whole project, so a blank goes between its two characters.
-    """
-    if not isinstance(value, str):
-        return None
-    printable = "".join(c if c.isprintable() else " " for c in value)
-    text = re.sub(r"\{(?=[{%#])", "{ ", " ".join(printable.split()))
-    return None if text.lower().rstrip(".") in _NO_TEXT else text

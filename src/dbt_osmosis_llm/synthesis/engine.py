@@ -30,7 +30,8 @@ from dbt_osmosis_llm.llm.exceptions import (
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest
 from dbt_osmosis_llm.llm.prompts import Prompts
-from dbt_osmosis_llm.synthesis.checks import Complaint, check_texts
+from dbt_osmosis_llm.synthesis.checks import Complaint, ComplaintKind, check_texts
+from dbt_osmosis_llm.synthesis.checks.safety import refusals
 from dbt_osmosis_llm.synthesis.copying import Copy, copies, decided_by_lineage, waits_for_failed
 from dbt_osmosis_llm.synthesis.plan import (
     DocumentationAnswer,
@@ -364,6 +365,7 @@ class Engine:
         self._answered = self._succeeded = True
         self._silent_in_a_row = self._failed_in_a_row = 0
         found = read_texts(result.parsed, part.missing)
+        found.refuse(self._refusals(part.node_id, found))
         if result.request is not None:
             node.shown += [message.content for message in result.request.messages]
         if part.stage == "strict":
@@ -386,13 +388,24 @@ class Engine:
             return faulty
         return [*faulty, replace(part, missing=rest, stage="again", label=f"{part.label}+")]
 
+    def _refusals(self, node_id: str, found: NodeTexts) -> dict[str, str]:
+        own_words = self._prompts.own_words
+        return refusals(
+            self._evidence[node_id],
+            found.by_name,
+            shown=own_words,
+            # Who writes prompts may want any language.
+            any_script=bool(own_words),
+        )
+
     def _complaints(self, node_id: str, texts: NodeTexts) -> list[Complaint]:
         shown = self._nodes[node_id].shown
         return check_texts(self._evidence[node_id], texts.by_name, shown=shown)
 
     def _faulty(self, part: _Part, found: NodeTexts) -> list[_Part]:
         """Return the one request that corrects what is wrong with the texts of an answer."""
-        complaints = tuple(self._complaints(part.node_id, found))
+        refused = (Complaint(n, ComplaintKind.UNSAFE, why) for n, why in found.refused.items())
+        complaints = (*self._complaints(part.node_id, found), *refused)
         names = dict.fromkeys(complaint.column for complaint in complaints)
         if not names:
             return []
@@ -426,9 +439,11 @@ class Engine:
         if self._recorder is not None and node.on_record:
             self._recorder(node.on_record)
         outcome.description_written = texts.description is not None
-        outcome.description_unknown = texts.description_answered and texts.description is None
+        has_no_text = texts.description is None and "" not in texts.refused
+        outcome.description_unknown = texts.description_answered and has_no_text
         outcome.generated = tuple(texts.columns)
         outcome.unknown = tuple(texts.unknown)
+        outcome.refused = dict(texts.refused)
         if outcome.error is not None:
             lost = {name.lower() for name in project.missing(outcome.node_id).columns}
             lost |= self._missing_after_failure.get(outcome.node_id, set())

@@ -14,8 +14,8 @@ from dbt_osmosis_llm.evidence.budget import fitted
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.wording import Wording, worded
 from dbt_osmosis_llm.llm.messages import LLMRequest, Message
-from dbt_osmosis_llm.llm.parsing import clean_text
 from dbt_osmosis_llm.llm.prompts import PromptKind, Prompts
+from dbt_osmosis_llm.llm.safe_text import clean_text
 from dbt_osmosis_llm.synthesis.checks import Complaint
 
 _OUTPUT_TOKENS = 300
@@ -72,6 +72,8 @@ class NodeTexts:
     """Columns the answer left out."""
     invented: list[str] = field(default_factory=list)
     """Names in the answer that are no columns of the node."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Texts that must not be written, by name as in `by_name`, with the reason."""
 
     @property
     def answers_something(self) -> bool:
@@ -84,10 +86,30 @@ class NodeTexts:
         table = {} if self.description is None else {"": self.description}
         return table | self.columns
 
+    @property
+    def without_text(self) -> list[str]:
+        """Return the names, as in `by_name`, that were answered without a usable text."""
+        table = [""] if self.description_answered and self.description is None else []
+        return list(dict.fromkeys([*table, *self.unknown, *self.refused]))
+
     def correct(self, better: NodeTexts) -> None:
         """Put texts in the place of others."""
         self.description = better.description or self.description
         self.columns.update(better.columns)
+        for name in better.by_name:
+            self.refused.pop(name, None)
+
+    def refuse(self, reasons: Mapping[str, str]) -> None:
+        """Take out texts that must not be written.
+
+        Args:
+            reasons: Name, as in `by_name`, to what is wrong.
+        """
+        for name in reasons:
+            self.columns.pop(name, None)
+        if "" in reasons:
+            self.description = None
+        self.refused.update(reasons)
 
     def take(self, more: NodeTexts) -> None:
         """Add the texts of one more answer."""
@@ -96,7 +118,8 @@ class NodeTexts:
         self.columns.update(more.columns)
         self.unknown.extend(more.unknown)
         self.invented.extend(more.invented)
-        answered = {*self.columns, *self.unknown}
+        self.refused.update(more.refused)
+        answered = {*self.columns, *self.unknown, *self.refused}
         left = dict.fromkeys([*self.unanswered, *more.unanswered])
         self.unanswered = [name for name in left if name not in answered]
 

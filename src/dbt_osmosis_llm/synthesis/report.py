@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dbt_osmosis_llm.llm.exceptions import LLMError
@@ -22,6 +23,8 @@ class NodeOutcome:
     """From the columns that they are, by lineage."""
     unknown: tuple[str, ...] = ()
     """Left empty: the model answered null."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Left empty: column, or an empty name for the table's own text, to what is wrong with it."""
     unanswered: tuple[str, ...] = ()
     """Left empty: the answer has no text for them; the next run asks again."""
     waiting: tuple[str, ...] = ()
@@ -38,7 +41,8 @@ class NodeOutcome:
         if self.error is None:
             return 0
         answered = self.description_written + self.description_unknown
-        return self.asked - answered - len(self.generated) - len(self.unknown)
+        left = self.asked - answered - len(self.generated) - len(self.unknown)
+        return left - len(self.refused)
 
 
 @dataclass
@@ -50,6 +54,8 @@ class RunReport:
     """Nodes looked at."""
     not_written: dict[str, list[str]] = field(default_factory=dict)
     """File that could not be written to the nodes whose texts it should have got."""
+    left_alone: dict[str, str] = field(default_factory=dict)
+    """File that cannot be changed safely, to the reason; nothing was asked for it."""
     stopped_by: LLMError | None = None
     """Why no further node was asked."""
     not_asked: int = 0
@@ -69,5 +75,5 @@ class RunReport:
 
     @property
     def has_failures(self) -> bool:
-        """Tell whether a node failed or a file could not be written."""
-        return bool(self.failures or self.not_written)
+        """Tell whether a node failed or a file was not written."""
+        return bool(self.failures or self.not_written or self.left_alone)

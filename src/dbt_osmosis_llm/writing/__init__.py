@@ -52,19 +52,14 @@ def apply_texts(
         node.columns[name].description = text
     if description is None:
         return
-    if node.description:
-        # The sync keeps any description that the file has, a placeholder too: replace it there.
-        _set_in_document(context, node, description)
-    node.description = description
-
-
-def _set_in_document(context: Any, node: Any, description: str) -> None:
+    # The sync keeps any description that the file has: a placeholder, or a text of ours.
     current_path, target_path = sync._resolve_sync_yaml_paths(context, node)
     document = sync._prepare_yaml_document(context, node, current_path)
     section = _section_of(node, document)
-    if section is not None and lacks_text(context, section.get("description")):
+    if section is not None and section.get("description"):
         section["description"] = description
         _mark_yaml_caches_dirty(target_path)
+    node.description = description
 
 
 def _section_of(node: Any, document: dict[str, Any]) -> dict[str, Any] | None:
@@ -95,22 +90,37 @@ def _entry_of(node: Any, document: dict[str, Any]) -> dict[str, Any] | None:
     return next((entry for entry in entries if entry.get("name") == node.name), None)
 
 
-def described_columns(context: Any, node: Any) -> set[str]:
-    """Return the lower-case names of the columns that the node's YAML file gives a text.
+def yaml_texts(context: Any, node: Any) -> dict[str, str]:
+    """Return the texts of a node as its YAML file has them, references to doc blocks included.
 
     dbt keeps the parsed YAML in the manifest, so no file is read again.
+
+    Returns:
+        Lower-case column name to text; the empty name stands for the node itself.
     """
     path = getattr(node, "patch_path", None)
     if node.resource_type == "source":
         path = f"{node.package_name}://{node.original_file_path}"
     file = context.project.manifest.files.get(path) if path else None
     document = getattr(file, "dict_from_yaml", None) or {}
-    sections = [_section_of(node, document)]
+    sections = [_section_of(node, document) or {}]
     if getattr(node, "version", None) is not None:
-        sections.append(_entry_of(node, document))  # versions take columns over from their model
-    return {
-        str(column.get("name")).strip('"`').lower()
-        for section in sections
-        for column in (section or {}).get("columns") or ()
-        if isinstance(column, Mapping) and not lacks_text(context, column.get("description"))
-    }
+        sections.append(_entry_of(node, document) or {})  # versions take over what it says
+    found: dict[str, str] = {}
+    for section in sections:
+        _take_text(found, "", section)
+        for column in section.get("columns") or ():
+            if isinstance(column, Mapping):
+                _take_text(found, str(column.get("name")).strip('"`').lower(), column)
+    return found
+
+
+def _take_text(found: dict[str, str], name: str, section: Mapping[str, Any]) -> None:
+    if not found.get(name):
+        found[name] = str(section.get("description") or "")
+
+
+def described_columns(context: Any, node: Any) -> set[str]:
+    """Return the lower-case names of the columns that the node's YAML file gives a text."""
+    texts = yaml_texts(context, node).items()
+    return {name for name, text in texts if name and not lacks_text(context, text)}

@@ -48,6 +48,7 @@ class ComplaintKind(str, Enum):
     TOO_LONG = "too long"
     WORDING = "wording"
     SAME_TEXT = "same text"
+    UNSAFE = "unsafe"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class _Known:
     def __init__(self, node: NodeEvidence, shown: Iterable[str]) -> None:
         self.node = node
         self.columns = {column.name: column for column in node.columns}
-        self._text = "\n".join([*_strings(node), *shown])
+        self._text = "\n".join([*strings_of(node), *shown])
         self.figures = Figures(self._text, _sizes(node))
 
     @cached_property
@@ -127,17 +128,17 @@ class _Known:
         return [text for _, _, text in self.node.leaves(lineage) if text]
 
 
-def _strings(evidence: object) -> Iterator[str]:
+def strings_of(evidence: object) -> Iterator[str]:
     """Yield all texts and names in some data."""
     if isinstance(evidence, str):
         yield evidence
     elif isinstance(evidence, Mapping):
-        yield from _strings([*evidence.keys(), *evidence.values()])
+        yield from strings_of([*evidence.keys(), *evidence.values()])
     elif is_dataclass(evidence):
-        yield from _strings([getattr(evidence, field.name) for field in fields(evidence)])
+        yield from strings_of([getattr(evidence, field.name) for field in fields(evidence)])
     elif isinstance(evidence, (tuple, list)):
         for one in evidence:
-            yield from _strings(one)
+            yield from strings_of(one)
 
 
 def _sizes(node: NodeEvidence) -> Iterator[int]:

@@ -1,0 +1,150 @@
+"""What a text was written from, in a few characters: when that changes, the text may be wrong.
+
+Only what a column or table *is* counts: its definition, the columns it is made of, its tests and
+type. What varies between a developer's schema and production, or from one compilation to the
+next, does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dbt_osmosis_llm.evidence.lineage import ColumnKind
+from dbt_osmosis_llm.evidence.node import NodeEvidence
+from dbt_osmosis_llm.evidence.sql_text import tidy_sql
+
+_MAX_EXPRESSION_CHARS = 240
+_CUT = " …"
+_HASH_CHARS = 10
+_VOLATILE = re.compile(
+    r"'(?:\d{4}-\d\d-\d\d[ T]\d\d:\d\d[^']*"  # run_started_at
+    r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'",  # invocation_id
+    re.IGNORECASE,
+)
+
+Signature = Callable[[str, str], str]
+"""Takes a table's unique id and a column, or an empty name; returns what stands for its text."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What is known of one text's subject."""
+
+    definition: str
+    """Hash of the SQL that makes it."""
+    upstream: str
+    """Hash of what it is made of: the texts of people, the fingerprints of what has none."""
+    tests: str
+    expression: str = ""
+    """The defining SQL, cut where it is long, for people to compare."""
+    data_type: str = ""
+    """As the project declares it, empty when it does not."""
+
+    @property
+    def evidence(self) -> str:
+        """Return the three hashes as one word."""
+        return f"{self.definition}.{self.upstream}.{self.tests}"
+
+
+def text_hash(text: str) -> str:
+    """Return what stands for a text, however its lines are broken."""
+    return hash_of(" ".join(text.split()))
+
+
+def hash_of(*parts: object) -> str:
+    """Return a short hash of some values, a dash for nothing."""
+    if not any(parts):
+        return "-"
+    whole = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(whole).hexdigest()[:_HASH_CHARS]
+
+
+def column_fingerprint(node: NodeEvidence, name: str, signature: Signature) -> Fingerprint:
+    """Return what a column's text was, or would be, written from.
+
+    Args:
+        node: What is known, with the columns that the project declares.
+        name: Of the column, as the node has it.
+        signature: Of the columns that it is made of.
+    """
+    column = next((one for one in node.columns if one.name == name), None)
+    lineage = node.facts.column(name.strip('"`'))
+    leaves = []
+    if lineage is None or lineage.kind is ColumnKind.UNKNOWN:
+        definition, expression = _sql_of(node), ""
+        leaves += [f"{t.unique_id}:{text_hash(t.text_of(name))}" for t in node.upstream]
+    else:
+        expression = _named(node, lineage.expression or "")
+        # A new name or type is no new meaning.
+        definition = "plain" if lineage.is_plain else _normal(expression)
+        if expression.endswith(" ..."):
+            definition += _sql_of(node)  # the rest of it may be what changed
+        for leaf in lineage.leaves:
+            found = node.upstream_table(leaf.relation)
+            place = found.unique_id if found else leaf.relation.rpartition(".")[2].lower()
+            said = signature(place, leaf.column) if found else ""
+            leaves.append(f"{place}.{leaf.column.lower()}:{said}")
+    return Fingerprint(
+        hash_of(definition),
+        hash_of(*sorted(leaves)),
+        hash_of(*sorted(column.tests if column else ())),
+        _cut(expression),
+        " ".join((column.data_type or "").split()) if column else "",
+    )
+
+
+def table_fingerprint(node: NodeEvidence) -> Fingerprint:
+    """Return what a table's text was, or would be, written from.
+
+    A change of one column's expression is none: a table's text says what its rows are.
+    """
+    facts = node.facts
+    upstream = [f"{table.unique_id}:{text_hash(table.description)}" for table in node.upstream]
+    if not facts.columns:
+        return Fingerprint(
+            hash_of(_sql_of(node)), hash_of(*sorted(upstream)), hash_of(*sorted(node.tests))
+        )
+    joins = [f"{j.kind} {node.table_name(j.relation)} {j.condition or ''}" for j in facts.joins]
+    rows = [
+        *(_named(node, text) for text in (*joins, *facts.filters, *facts.group_by)),
+        *facts.set_operations,
+        *facts.row_number_partition,
+        *(["distinct"] if facts.distinct else ()),
+    ]
+    return Fingerprint(
+        hash_of(*map(_normal, rows)),
+        hash_of(*sorted(upstream)),
+        hash_of(*sorted(node.tests)),
+        _cut("; ".join(rows)),
+    )
+
+
+def _sql_of(node: NodeEvidence) -> str:
+    # Without what names the target's database and schema.
+    return _normal(_named(node, tidy_sql(node.sql or "")).replace('"', "").replace("`", ""))
+
+
+def _named(node: NodeEvidence, sql: str) -> str:
+    """Return SQL with tables as people call them, wherever they are built."""
+    for table in node.upstream:
+        if "." in table.relation:
+            pattern = r'["`]?\.["`]?'.join(map(re.escape, table.relation.split(".")))
+            sql = re.sub(rf'["`]?{pattern}["`]?', table.name, sql, flags=re.IGNORECASE)
+    return _VOLATILE.sub("''", " ".join(sql.split()))
+
+
+def _normal(sql: str) -> str:
+    """Return SQL without what its printer may choose: blanks, and the case of words."""
+    parts = re.split(r"('(?:[^']|'')*')", sql)
+    return "".join(
+        part if index % 2 else re.sub(r"\s+", "", part).lower() for index, part in enumerate(parts)
+    )
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _MAX_EXPRESSION_CHARS:
+        return text
+    return text[: _MAX_EXPRESSION_CHARS - len(_CUT)].rstrip() + _CUT

@@ -1,0 +1,305 @@
+"""Whose each text is: takes ours out to have them written again, and notes new ones.
+
+The lock file is written while a run goes on and at its end. What a kill leaves unsaid makes a text
+a person's, which costs nothing but its next refresh.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import Any, Literal
+
+from dbt_osmosis_llm import writing
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.evidence.fingerprint import text_hash
+from dbt_osmosis_llm.evidence.promises import plain_name
+from dbt_osmosis_llm.host.evidence import Gatherer
+from dbt_osmosis_llm.synthesis.copying import origins
+from dbt_osmosis_llm.synthesis.freshness import Findings, Freshness
+from dbt_osmosis_llm.synthesis.lock import LockEntry, LockFile
+
+Refresh = Literal["stale", "all-generated"]
+"""Which texts of ours to write again."""
+
+_LEAST_PAUSE_S = 5.0
+_PAUSES_A_WRITE = 20
+"""Times as long as writing takes the pause is: it stays a small part of a long run."""
+
+
+class Provenance:
+    """The lock file of a project, and the texts that a run writes.
+
+    Args:
+        context: Of dbt-osmosis, the project loaded.
+        gatherer: Of the project's evidence.
+        lock: Its lock file.
+        model: Which writes the texts.
+        prompts: Hash of the prompts.
+    """
+
+    def __init__(
+        self,
+        context: Any,
+        gatherer: Gatherer,
+        lock: LockFile,
+        *,
+        model: str = "",
+        prompts: str = "",
+    ) -> None:
+        self._context = context
+        self._gatherer = gatherer
+        self.lock = lock
+        self._model = model
+        self._prompts = prompts
+        self._new: dict[str, dict[str, str]] = {}
+        """Node to column to the table and column that its text is from; empty for a model's."""
+        self._inherited: dict[str, set[str]] = {}
+        self._unknown: dict[str, set[str]] = {}
+        self._set_aside: dict[str, dict[str, str]] = {}
+        self._last_write_s = time.monotonic()
+        self._pause_s = _LEAST_PAUSE_S
+
+    # Before the run
+
+    def set_aside(self, nodes: Mapping[str, Any], refresh: Refresh) -> None:
+        """Take texts of ours out of the nodes, to have them written again.
+
+        Args:
+            nodes: Unique id to node.
+            refresh: Only those whose evidence has changed, or all.
+        """
+        freshness = Freshness(self._gatherer.declared, self.lock)
+        chosen = [
+            (node_id, name)
+            for node_id in nodes
+            for name, entry, text in self.ours(nodes[node_id])
+            if refresh == "all-generated"
+            or freshness.change(node_id, name, entry)
+            or freshness.conflict(node_id, name, text)
+        ]
+        for node_id, name in chosen:
+            node = nodes[node_id]
+            owner = node.columns[name] if name else node
+            self._set_aside.setdefault(node_id, {})[name] = owner.description
+            owner.description = ""
+
+    def carry_renamed(self, nodes: Mapping[str, Any]) -> None:
+        """Give columns that are old ones under a new name the old ones' texts."""
+        freshness = Freshness(self._gatherer.declared, self.lock)
+        for node_id, node in nodes.items():
+            empty = [name for name in node.columns if self._lacks(node.columns[name].description)]
+            # Most tables lack nothing: their SQL is not looked at.
+            gone = list(self._gone(node)) if empty else []
+            if not gone:
+                continue
+            now = {name: freshness.fingerprint(node_id, name) for name in empty}
+            for _, entry, text in gone:
+                made_of = entry.evidence.split(".")[:2]
+                same = [n for n, f in now.items() if f and [f.definition, f.upstream] == made_of]
+                if len(same) == 1:
+                    (new,) = same
+                    del now[new]
+                    node.columns[new].description = text
+                    self.note(node_id, [new], entry.origin)
+
+    def _gone(self, node: Any) -> Iterable[tuple[str, LockEntry, str]]:
+        """Yield the columns of ours that the SQL no longer makes, each with its text."""
+        entries = self.lock.of_node(node.unique_id)
+        if not any(entries):
+            return
+        evidence = self._gatherer.declared(node.unique_id)
+        if evidence is None or not evidence.facts.columns:
+            return
+        written = writing.yaml_texts(self._context, node)
+        for name, entry in entries.items():
+            text = written.get(plain_name(name), "")
+            is_ours = entry.text == text_hash(self._gatherer.readable(text))
+            if name and text and is_ours and evidence.facts.column(plain_name(name)) is None:
+                yield name, entry, text
+
+    # During the run
+
+    def old_texts(self, node_id: str) -> Mapping[str, str]:
+        """Return the texts of a node that were set aside, by column; its own has no name."""
+        return self._set_aside.get(node_id, {})
+
+    def note(self, node_id: str, columns: Iterable[str], origin: str = "") -> None:
+        """Remember that texts were written.
+
+        Args:
+            node_id: Of the table.
+            columns: Their names; an empty one for the table's own text.
+            origin: Table and column that they were copied from.
+        """
+        self._new.setdefault(node_id, {}).update(dict.fromkeys(columns, origin))
+
+    def note_unknown(self, node_id: str, columns: Iterable[str]) -> None:
+        """Remember that the model could not write texts; asking again would change nothing."""
+        self._unknown.setdefault(node_id, set()).update(columns)
+
+    def is_unknown(self, node_id: str, column: str) -> bool:
+        """Tell whether the same model could not write a text from the same evidence before."""
+        entry = self.lock.unknown(node_id, column)
+        if entry is None or (entry.model, entry.prompts) != (self._model, self._prompts):
+            return False
+        return self._freshness.change(node_id, column, entry) is None
+
+    def note_inherited(self, node_id: str, columns: Iterable[str]) -> None:
+        """Remember that dbt-osmosis has filled columns by their names."""
+        self._inherited[node_id] = {*columns} - {*self._new.get(node_id, ())}
+
+    def put_back(self, node: Any) -> None:
+        """Give a node the old texts back that nothing has taken the place of."""
+        for name, text in self._set_aside.get(node.unique_id, {}).items():
+            owner = node.columns[name] if name else node
+            if self._lacks(owner.description):
+                owner.description = text
+                self._new.get(node.unique_id, {}).pop(name, None)
+                self._inherited.get(node.unique_id, set()).discard(name)
+
+    def keep_at_times(self, nodes: Mapping[str, Any]) -> None:
+        """Write the lock file if it is long enough ago."""
+        if time.monotonic() - self._last_write_s >= self._pause_s:
+            self.keep(nodes)
+
+    def keep(self, nodes: Mapping[str, Any]) -> None:
+        """Write what is known by now into the lock file.
+
+        Args:
+            nodes: Unique id to node, those of the run, parents before children: what a child's
+                text was written from depends on whose its parents' texts are.
+        """
+        began_s = time.monotonic()
+        freshness = Freshness(self._gatherer.declared, self.lock)
+        date = datetime.now(timezone.utc).date().isoformat()
+        for node in nodes.values():
+            self._put(node, freshness, date)
+        try:
+            self.lock.write()
+        except OSError as error:
+            logger.warning("The lock file cannot be written: %s", error)
+        self._last_write_s = time.monotonic()
+        self._pause_s = max(_LEAST_PAUSE_S, _PAUSES_A_WRITE * (self._last_write_s - began_s))
+
+    def _put(self, node: Any, freshness: Freshness, date: str) -> None:
+        node_id = node.unique_id
+        new = dict(self._new.get(node_id, {}))
+        for name in self._inherited.get(node_id, ()):
+            if origin := self._origin(node, name):
+                new[name] = origin
+        for name, origin in new.items():
+            owner = node.columns.get(name) if name else node
+            text = self._gatherer.readable(owner.description) if owner is not None else ""
+            found = freshness.fingerprint(node_id, name) if text else None
+            if found is None:
+                continue
+            by_model = {} if origin else self._by_model
+            entry = LockEntry.of(text, found, origin=origin, date=date, **by_model)
+            self.lock.put(node_id, name, entry)
+        for name in self._unknown.get(node_id, ()):
+            owner = node.columns.get(name) if name else node
+            found = freshness.fingerprint(node_id, name)
+            if found is not None and owner is not None and self._lacks(owner.description):
+                self.lock.put(node_id, name, LockEntry.of("", found, date=date, **self._by_model))
+
+    @property
+    def _by_model(self) -> dict[str, str]:
+        return {"model": self._model, "prompts": self._prompts}
+
+    def _origin(self, node: Any, name: str) -> str:
+        """Return the column that a column is, if it has that one's text."""
+        evidence = self._gatherer.declared(node.unique_id)
+        lineage = evidence.facts.column(plain_name(name)) if evidence else None
+        if evidence is None or lineage is None or not lineage.is_plain:
+            return ""
+        text = text_hash(self._gatherer.readable(node.columns[name].description))
+        for table, column in origins(evidence, lineage):
+            if table and text_hash(table.text_of(column)) == text:
+                return f"{table.unique_id}.{column}"
+        return ""
+
+    def tidy(self, nodes: Mapping[str, Any], known_ids: Iterable[str]) -> None:
+        """Forget texts that are people's by now, and those of what does not exist any more.
+
+        Args:
+            nodes: Unique id to node, those of the run.
+            known_ids: All of the project.
+        """
+        known = set(known_ids)
+        for node_id, name in list(self.lock):
+            node = nodes.get(node_id)
+            if node is None:
+                is_gone = node_id not in known
+            elif name and name not in node.columns:
+                is_gone = True
+            else:
+                text = self._gatherer.readable((node.columns[name] if name else node).description)
+                find = (
+                    self.lock.ours(node_id, name, text)
+                    if text
+                    else self.lock.unknown(node_id, name)
+                )
+                is_gone = find is None
+            if is_gone:
+                self.lock.drop(node_id, name)
+
+    # What there is
+
+    def findings(self, node: Any, missing: Iterable[str], file: str) -> Findings:
+        """Return what is wrong with the texts of a node.
+
+        Args:
+            node: Of the manifest.
+            missing: Columns that lack a text, an empty name for the table's own.
+            file: Of its texts.
+        """
+        node_id, freshness = node.unique_id, self._freshness
+        evidence = self._gatherer.declared(node_id)
+        known = {plain_name(name) for name in node.columns}
+        made = evidence.facts.columns if evidence else {}
+        unlisted = [name for name in made if name.lower() not in known]
+        ours = self.ours(node)
+        gone = {name for name, _, _ in self._gone(node)}
+        entries = self.lock.of_node(node_id).items()
+        gone |= {name for name, entry in entries if entry.text and name not in ("", *node.columns)}
+        kept = [one for one in ours if one[0] not in gone]
+        conflicts = {
+            name: other
+            for name, _, text in kept
+            if name and (other := freshness.conflict(node_id, name, text))
+        }
+        return Findings(
+            node_id,
+            file,
+            texts=1 + len(node.columns) + len(unlisted),
+            missing=(*missing, *unlisted),
+            stale={
+                name: change
+                for name, entry, _ in kept
+                if name not in conflicts and (change := freshness.change(node_id, name, entry))
+            },
+            orphaned=tuple(sorted(gone)),
+            conflicting=conflicts,
+            is_unknown=evidence is None,
+        )
+
+    @cached_property
+    def _freshness(self) -> Freshness:
+        """Of texts that do not change meanwhile."""
+        return Freshness(self._gatherer.declared, self.lock)
+
+    def ours(self, node: Any) -> list[tuple[str, LockEntry, str]]:
+        """Return the texts of a node that are ours: column, entry and text."""
+        found = []
+        for name, entry in self.lock.of_node(node.unique_id).items():
+            owner = node.columns.get(name) if name else node
+            text = self._gatherer.readable(owner.description) if owner is not None else ""
+            if self.lock.ours(node.unique_id, name, text):
+                found.append((name, entry, text))
+        return found
+
+    def _lacks(self, text: str | None) -> bool:
+        return writing.lacks_text(self._context, text)

@@ -1,0 +1,156 @@
+"""Which texts of ours are still about what they were written from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from dbt_osmosis_llm.evidence.fingerprint import (
+    Fingerprint,
+    column_fingerprint,
+    hash_of,
+    table_fingerprint,
+    text_hash,
+)
+from dbt_osmosis_llm.evidence.node import NodeEvidence
+from dbt_osmosis_llm.synthesis.copying import origins
+from dbt_osmosis_llm.synthesis.lock import LockEntry, LockFile
+
+
+@dataclass(frozen=True)
+class Change:
+    """What has changed since a text was written."""
+
+    aspects: tuple[str, ...]
+    """Of ``expression``, ``upstream``, ``tests`` and ``type``."""
+    old_expression: str
+    new_expression: str
+    old_type: str = ""
+    new_type: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a look at one table without a model has found."""
+
+    node_id: str
+    file: str
+    """YAML file of its texts, empty when it has none."""
+    texts: int
+    """That it should have: its own and one for each column."""
+    missing: tuple[str, ...] = ()
+    """Columns without a text; an empty name for the table's own."""
+    stale: Mapping[str, Change] = field(default_factory=dict)
+    orphaned: tuple[str, ...] = ()
+    """Columns with a text of ours that do not exist any more."""
+    conflicting: Mapping[str, str] = field(default_factory=dict)
+    """Column to the one that it is, whose text says something else."""
+    is_unknown: bool = False
+    """Its SQL does not compile, so that nothing can be told of its texts."""
+
+    @property
+    def has_faults(self) -> bool:
+        """Tell whether a text is there that should be another one."""
+        return bool(self.stale or self.orphaned or self.conflicting)
+
+
+class Freshness:
+    """Compares what is known now with what the lock file says.
+
+    It remembers what it has worked out: texts that change ask for a new one.
+
+    Args:
+        evidence: Returns what the project itself says of a table, without a warehouse; None where
+            that cannot be told, because its SQL does not compile.
+        lock: Of the project.
+    """
+
+    def __init__(self, evidence: Callable[[str], NodeEvidence | None], lock: LockFile) -> None:
+        self._evidence = cache(evidence)
+        self._lock = lock
+        self._signatures: dict[tuple[str, str], str] = {}
+
+    def fingerprint(self, node_id: str, column: str) -> Fingerprint | None:
+        """Return what a text was, or would be, written from now; None where that is unknown.
+
+        Args:
+            node_id: Of the table.
+            column: Its column, or an empty name for the table's own text.
+        """
+        node = self._evidence(node_id)
+        if node is None:
+            return None
+        if not column:
+            return table_fingerprint(node)
+        try:
+            return column_fingerprint(node, column, self._signature)
+        except _UnknownError:
+            return None
+
+    def _signature(self, node_id: str, column: str) -> str:
+        """Return what stands for a column upstream: what people say of it, else what it is."""
+        key = node_id, column.lower()
+        if key not in self._signatures:
+            self._signatures[key] = self._signed(node_id, column)
+        return self._signatures[key]
+
+    def _signed(self, node_id: str, column: str) -> str:
+        node = self._evidence(node_id)
+        if node is None:
+            raise _UnknownError
+        known = next((c for c in node.columns if c.name.lower() == column.lower()), None)
+        name, text = (known.name, known.description) if known else (column, "")
+        if text and self._lock.ours(node_id, name, text) is None:
+            return text_hash(text)
+        # A text of ours says what it was made of, in whatever words, and so does none.
+        made_of = self.fingerprint(node_id, name)
+        if made_of is None:
+            raise _UnknownError
+        return hash_of(made_of.evidence)
+
+    def change(self, node_id: str, column: str, entry: LockEntry) -> Change | None:
+        """Return what has changed since a text was written, None if nothing has.
+
+        Args:
+            node_id: Of the table.
+            column: Its column, or an empty name.
+            entry: What is on record of the text.
+        """
+        now = self.fingerprint(node_id, column)
+        if now is None:
+            return None
+        parts = zip(
+            ("expression", "upstream", "tests"),
+            entry.evidence.split("."),
+            now.evidence.split("."),
+            strict=False,
+        )
+        aspects = [name for name, old, new in parts if old != new]
+        if entry.type and now.data_type and entry.type.lower() != now.data_type.lower():
+            aspects.append("type")
+        if not aspects:
+            return None
+        return Change(tuple(aspects), entry.expression, now.expression, entry.type, now.data_type)
+
+    def conflict(self, node_id: str, column: str, text: str) -> str | None:
+        """Return the table and column that a column is, if their texts differ.
+
+        Args:
+            node_id: Of the table.
+            column: Whose text is ours.
+            text: Its text.
+        """
+        node = self._evidence(node_id)
+        lineage = node.facts.column(column.strip('"`')) if node else None
+        if node is None or lineage is None or not lineage.is_plain:
+            return None
+        for table, origin in origins(node, lineage):
+            said = table.text_of(origin) if table else ""
+            if table and said and text_hash(said) != text_hash(text):
+                return f"{table.name}.{origin}"
+        return None
+
+
+class _UnknownError(Exception):
+    """It cannot be told what a column is made of."""

@@ -1,0 +1,189 @@
+"""Lets dbt-osmosis decide what goes into a YAML file, and changes nothing else in it.
+
+Its own writer prints the whole file anew. While `MinimalWriting` is open, files that exist are
+changed by their text instead; new ones dbt-osmosis writes as always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import ruamel.yaml
+from dbt_osmosis.core import node_yaml
+from dbt_osmosis.core import sync_operations as sync
+from dbt_osmosis.core.exceptions import OsmosisError
+from dbt_osmosis.core.schema import writer
+
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.writing.patch import UnsafeYamlError, check, patched
+from dbt_osmosis_llm.writing.reconcile import reconciled
+
+_HOOKS: tuple[tuple[ModuleType, str], ...] = (
+    (writer, "_write_yaml"),
+    (writer, "_commit_one_yaml"),
+    (writer, "_render_yaml_bytes"),
+    (sync, "_preflight_sync_group"),
+    (sync, "_sync_node_group_to_yaml"),
+    (sync, "_sync_single_node_to_yaml"),
+    (node_yaml, "_read_yaml"),
+)
+_UNREADABLE = (ruamel.yaml.YAMLError, UnicodeDecodeError, UnsafeYamlError, OsmosisError)
+_path: ContextVar[Path | None] = ContextVar("path", default=None)
+"""Of the file that dbt-osmosis writes at the moment."""
+
+
+class MinimalWriting:
+    """What becomes of YAML files while dbt-osmosis runs."""
+
+    def __init__(self) -> None:
+        self.left_alone: dict[Path, str] = {}
+        """File that cannot be changed safely, to the reason."""
+        self.own_references: Mapping[str, str] = {}
+        """References to docs blocks of ours, each with the block's text."""
+        self._safe: set[Path] = set()
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Change files by their text as long as this is open."""
+        missing = [name for module, name in _HOOKS if not callable(getattr(module, name, None))]
+        if missing:
+            logger.warning(
+                "This version of dbt-osmosis has no %s: it writes YAML in its own way.",
+                ", ".join(missing),
+            )
+            yield
+            return
+        with ExitStack() as stack:
+            for module, name in _HOOKS:
+                host = getattr(module, name)
+                replacement = getattr(self, name.lstrip("_"))(host)
+                stack.callback(setattr, module, name, host)
+                setattr(module, name, replacement)
+            yield
+
+    def is_safe(self, path: Path) -> bool:
+        """Tell whether a file can be changed; one that does not exist can be written."""
+        path = path.resolve()
+        if path not in self.left_alone and path not in self._safe:
+            try:
+                if path.is_file():
+                    check(path.read_bytes().decode())
+                self._safe.add(path)
+            except (OSError, *_UNREADABLE) as error:
+                self._leave(path, error)
+        return path not in self.left_alone
+
+    def _leave(self, path: Path, error: Exception) -> None:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        self.left_alone.setdefault(path.resolve(), (reason.splitlines() or ["unreadable"])[0])
+
+    # Each takes dbt-osmosis's function and returns the one that stands in for it.
+
+    def write_yaml(self, host: Callable[..., None]) -> Callable[..., None]:
+        """Know whose content is printed."""
+
+        def write(handler: Any, lock: Any, path: Path, *args: Any, **kwargs: Any) -> None:
+            token = _path.set(path)
+            try:
+                host(handler, lock, path, *args, **kwargs)
+            finally:
+                _path.reset(token)
+
+        return write
+
+    def commit_one_yaml(self, host: Callable[..., None]) -> Callable[..., None]:
+        """Know whose content is printed."""
+
+        def commit(handler: Any, path: Path, **kwargs: Any) -> None:
+            token = _path.set(path)
+            try:
+                host(handler, path, **kwargs)
+            finally:
+                _path.reset(token)
+
+        return commit
+
+    def render_yaml_bytes(self, host: Callable[..., bytes]) -> Callable[..., bytes]:
+        """Print a file as it is, but for what has to change."""
+
+        def render(
+            handler: Any, data: Mapping[str, Any], *, strip_eof_blank_lines: bool = False
+        ) -> bytes:
+            path = _path.get()
+            original = path.read_bytes() if path and path.is_file() else b""
+            if path is None or not original.strip():
+                return host(handler, data, strip_eof_blank_lines=strip_eof_blank_lines)
+            try:
+                changed = _changed(original, data, self.own_references)
+            except _UNREADABLE as error:
+                self._leave(path, error)
+                return original
+            if strip_eof_blank_lines:
+                changed = writer._strip_eof_blank_lines(changed)
+            return changed
+
+        return render
+
+    def preflight_sync_group(self, host: Callable[..., None]) -> Callable[..., None]:
+        """Leave a file alone that dbt-osmosis cannot read or would not write."""
+
+        def preflight(context: Any, nodes: Sequence[Any]) -> None:
+            try:
+                host(context, nodes)
+            except _UNREADABLE as error:
+                self._leave(sync._resolve_sync_yaml_paths(context, nodes[0])[1], error)
+
+        return preflight
+
+    def sync_node_group_to_yaml(self, host: Callable[..., None]) -> Callable[..., None]:
+        """Pass over the nodes of a file that is left alone."""
+
+        def sync_group(context: Any, nodes: Sequence[Any], *, commit: bool = True) -> None:
+            if nodes and not self._is_left_alone(context, nodes[0]):
+                host(context, nodes, commit=commit)
+
+        return sync_group
+
+    def sync_single_node_to_yaml(self, host: Callable[..., None]) -> Callable[..., None]:
+        """Pass over a node of a file that is left alone."""
+
+        def sync_one(context: Any, node: Any, *, commit: bool = True) -> None:
+            if not self._is_left_alone(context, node):
+                host(context, node, commit=commit)
+
+        return sync_one
+
+    def _is_left_alone(self, context: Any, node: Any) -> bool:
+        if not self.left_alone:
+            return False
+        with suppress(OsmosisError):
+            return sync._resolve_sync_yaml_paths(context, node)[1].resolve() in self.left_alone
+        return False
+
+    def read_yaml(self, host: Callable[..., Any]) -> Callable[..., Any]:
+        """Take a file that cannot be read for one that says nothing."""
+
+        def read(handler: Any, lock: Any, path: Path) -> Any:
+            try:
+                return host(handler, lock, path)
+            except _UNREADABLE as error:
+                self._leave(path, error)
+                return {}
+
+        return read
+
+
+def _changed(
+    original: bytes, wanted: Mapping[str, Any], own_references: Mapping[str, str]
+) -> bytes:
+    text = original.decode()
+    loader = ruamel.yaml.YAML()
+    now = loader.load(text.removeprefix("\ufeff"))
+    if not isinstance(now, Mapping):
+        raise UnsafeYamlError("it holds no mapping")
+    return patched(text, reconciled(now, wanted, own_references)).encode()

@@ -1,0 +1,118 @@
+"""Changes a YAML file by the edits that a change of its data needs, and by nothing else.
+
+Pure: text in, text out. Dumping a file anew, even by a round-trip dumper, changes quotes, indents,
+widths and comments all over it; here every byte outside of an edit is that of the file. The result
+is loaded again by every reader that will meet it, and is refused if one of them sees other data.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from dbt_osmosis_llm.writing.changes import Changes
+from dbt_osmosis_llm.writing.layout import Layout
+from dbt_osmosis_llm.writing.tree import Node, UnsafeYamlError, normal, read_tree
+
+__all__ = ["UnsafeYamlError", "check", "patched"]
+
+# What ruamel.yaml raises on files that it cannot read, beside its own errors.
+_READ_ERRORS = (YAMLError, ValueError, TypeError, AttributeError, AssertionError, RecursionError)
+
+
+def check(text: str) -> None:
+    """Look whether a YAML file can be changed safely at all.
+
+    Raises:
+        UnsafeYamlError: It cannot: it is no valid YAML, has several documents, or a key twice.
+    """
+    _root(text)
+
+
+def _root(text: str) -> Node | None:
+    root = read_tree(text)
+    if root is not None and root.kind != "mapping":
+        raise UnsafeYamlError("it has no keys at its top level")
+    return root
+
+
+def patched(text: str, wanted: Mapping[str, Any]) -> str:
+    """Return the text of a YAML file changed so that it holds `wanted`.
+
+    Changed scalars are written in their own style, new ones as the file writes others like them.
+    Sequences get and lose whole items, mappings get keys; only the top level may lose some.
+
+    Args:
+        text: The file, with its line ends and its byte order mark.
+        wanted: What it shall load to, as plain data or as ruamel.yaml loads it. The order of keys
+            does not count; items that the file has are in the file's order.
+
+    Raises:
+        UnsafeYamlError: The file cannot be changed safely, or not in this way.
+    """
+    root = _root(text)
+    try:
+        goal = normal(wanted)
+    except RecursionError as error:
+        raise UnsafeYamlError("the wanted data refers to itself") from error
+    if (root.value if root else {}) == goal:
+        return text
+    layout = Layout(text, root)
+    for cautious in (False, True):
+        changes = Changes(text, root, layout, cautious=cautious)
+        new = changes.make(goal)
+        if _holds(text, new, goal, changes.written):
+            return new
+    raise UnsafeYamlError("no way was found to change it that every YAML reader understands")
+
+
+def _holds(old: str, new: str, goal: dict[Any, Any], written: list[tuple[Any, ...]]) -> bool:
+    """Tell whether a changed text loads to what is wanted, in YAML 1.2 and what is new in 1.1."""
+    try:
+        root = read_tree(new)
+        if (root.value if root else {}) != goal:
+            return False
+        if normal(YAML().load(new) or {}) != goal:
+            return False
+    except _READ_ERRORS:
+        return False
+    return _holds_for_dbt(old, new, goal, written)
+
+
+def _holds_for_dbt(
+    old: str, new: str, goal: dict[Any, Any], written: list[tuple[Any, ...]]
+) -> bool:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        yaml.load(old, Loader=loader)  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, ValueError):
+        return True  # dbt cannot read the file as it is
+    try:
+        data = yaml.load(new, Loader=loader)  # noqa: S506 - a safe loader
+        return all(_same_texts(*_both_at(goal, data, path)) for path in written)
+    except (yaml.YAMLError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _both_at(goal: Any, data: Any, path: tuple[Any, ...]) -> tuple[Any, Any]:
+    for step in path:
+        goal, data = goal[step], data[step[1] if isinstance(step, tuple) else step]
+    return goal, data
+
+
+def _same_texts(wanted: Any, found: Any) -> bool:
+    if isinstance(wanted, str):
+        return bool(found == wanted)
+    if isinstance(wanted, dict):
+        return all(
+            _same_texts(value, found[key]) for key, value in wanted.items() if isinstance(key, str)
+        )
+    if isinstance(wanted, list):
+        pairs = itertools.zip_longest(wanted, found)
+        return all(_same_texts(value, other) for value, other in pairs)
+    return True

@@ -1,0 +1,178 @@
+"""What of dbt-osmosis's result goes into a YAML file that is there already.
+
+dbt-osmosis writes each section anew: it renders ``{{ doc() }}``, moves ``config: meta``, drops
+empty keys and sorts. Of all that only what a user asked for is wanted here: texts, data types,
+inherited tags and meta, columns and tables that are new or gone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+_JINJA = re.compile(r"\{[{%#]")
+_CHANGEABLE = frozenset({"name", "description", "data_type"})
+"""Scalars that an entry may get another value of."""
+
+_LISTS = frozenset(
+    {"models", "seeds", "snapshots", "sources", "tables", "versions", "columns"},
+)
+"""Lists whose items have a name, or a version, of their own."""
+
+_NESTED = frozenset({"meta", "tags"})
+"""What may stand under ``config`` as well."""
+
+
+def reconciled(
+    original: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    own_references: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Return what a file should hold.
+
+    Args:
+        original: What it holds.
+        wanted: What dbt-osmosis would write instead.
+        own_references: References to blocks of ours, each with the block's text: they may be
+            replaced by another text.
+    """
+    return _Reconciliation(own_references).document(original, wanted)
+
+
+class _Reconciliation:
+    def __init__(self, own_references: Mapping[str, str]) -> None:
+        self._own = own_references
+
+    def document(self, original: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in original.items():
+            if key in wanted:
+                found[key] = self._value(key, value, wanted[key])
+            elif key not in _LISTS or not value:  # else its last entry went to another file
+                found[key] = _plain(value)
+        found |= {key: _plain(value) for key, value in wanted.items() if key not in found}
+        return found
+
+    def _value(self, key: str, original: Any, wanted: Any) -> Any:
+        if key in _LISTS and _is_list(original or []) and _is_list(wanted or []):
+            return self._items(original or [], wanted or []) if original or wanted else original
+        if key == "tags" and _is_list(original) and _is_list(wanted):
+            return [*_plain(original), *(tag for tag in _plain(wanted) if tag not in original)]
+        if key == "meta" and isinstance(original, Mapping) and isinstance(wanted, Mapping):
+            return _meta(original, wanted)
+        if key == "config" and isinstance(original, Mapping) and isinstance(wanted, Mapping):
+            more = {name: wanted[name] for name in _NESTED & set(wanted)}
+            return {
+                name: self._value(name, v, more.pop(name, v)) for name, v in original.items()
+            } | {name: _plain(value) for name, value in more.items() if value}
+        return _plain(original)
+
+    def _entry(self, original: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an entry of a list: a table, a version, a column."""
+        wanted = _where_it_stands(original, wanted)
+        found: dict[str, Any] = {}
+        for key, value in original.items():
+            new = wanted.get(key, value)
+            if key in _CHANGEABLE and isinstance(new, str) and self._may_become(key, value, new):
+                found[key] = str(new)
+            else:
+                found[key] = self._value(key, value, new)
+        for key, value in wanted.items():
+            # A version that nobody pinned stays unpinned.
+            if key not in found and value not in (None, "", [], {}) and key != "latest_version":
+                found[key] = _plain(value)
+        return found
+
+    def _may_become(self, key: str, original: Any, wanted: str) -> bool:
+        if original is None or original == "":
+            return True
+        if isinstance(original, str) and original.strip() in self._own:
+            return self._own[original.strip()].split() != wanted.split()
+        if not isinstance(original, str) or _JINJA.search(original):
+            return False
+        if key == "name":  # another case, as output-to-lower wants it
+            return original.casefold() == wanted.casefold()
+        # dbt reads texts without the line end of a block; that is no other text.
+        return original.split() != wanted.split()
+
+    def _items(self, original: Sequence[Any], wanted: Sequence[Any]) -> list[Any]:
+        """Return the items in the order that they have, new ones behind their wanted neighbours."""
+        left = {id(item): item for item in wanted}
+        by_exact: dict[Hashable, list[Any]] = {}
+        by_folded: dict[Hashable, list[Any]] = {}
+        for item in wanted:
+            by_exact.setdefault(_identity(item), []).append(item)
+            by_folded.setdefault(_folded(_identity(item)), []).append(item)
+        pairs: list[tuple[Any, Any]] = []
+        for item in original:
+            identity = _identity(item)
+            candidates = [*by_exact.get(identity, ()), *by_folded.get(_folded(identity), ())]
+            match = next((one for one in candidates if id(one) in left), None)
+            if match is not None:
+                del left[id(match)]
+                both = isinstance(item, Mapping) and isinstance(match, Mapping)
+                pairs.append((self._entry(item, match) if both else _plain(item), match))
+            elif identity is None or candidates:  # no name, or one more of the same name: not ours
+                pairs.append((_plain(item), None))
+        for index, item in enumerate(wanted):
+            if id(item) in left:
+                before = {id(one) for one in wanted[:index]}
+                place = max(
+                    (n + 1 for n, pair in enumerate(pairs) if id(pair[1]) in before), default=0
+                )
+                pairs.insert(place, (_plain(item), item))
+        return [item for item, _ in pairs]
+
+
+def _meta(original: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    # dbt-osmosis's own notes change; what people wrote does not.
+    return {
+        key: _plain(wanted.get(key, value) if str(key).startswith("osmosis_") else value)
+        for key, value in original.items()
+    } | {key: _plain(value) for key, value in wanted.items() if key not in original}
+
+
+def _where_it_stands(original: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is wanted, its meta and tags above or under ``config`` as they stand now."""
+    config, new_config = _mapping(original.get("config")), _mapping(wanted.get("config"))
+    changed, new_config = dict(wanted), dict(new_config)
+    for key in _NESTED:
+        if key in config and key in changed and key not in original:
+            new_config.setdefault(key, changed.pop(key))
+        elif key in original and key in new_config and key not in config:
+            changed.setdefault(key, new_config.pop(key))
+    if new_config:
+        changed["config"] = new_config
+    else:
+        changed.pop("config", None)
+    return changed
+
+
+def _identity(item: Any) -> Hashable:
+    if not isinstance(item, Mapping):
+        return None
+    name = item.get("name", item.get("v"))
+    return name if isinstance(name, Hashable) else None
+
+
+def _folded(identity: Hashable) -> Hashable:
+    return None if identity is None else str(identity).strip('"`').casefold()
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _plain(value: Any) -> Any:
+    """Return data without what ruamel knows of its layout."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if _is_list(value):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
