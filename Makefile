@@ -7,14 +7,18 @@ DEMO   := .demo
 LOCAL_LLM := .local-llm
 LLMOCK    := .llmock
 LINEAGE   := build/lineage
+HOST      := build/dbt-osmosis
+SITE      := build/site-tools
 
-.PHONY: help install demo test lint types bench test-lineage test-local-llm test-llmock format constraints clean
+.PHONY: help install demo test lint types bench test-lineage test-local-llm test-llmock format constraints clean docs reference picture
 
 help:
 	@echo "make demo         document a small dbt project on DuckDB, offline, and show the result"
 	@echo "make test         run all tests"
 	@echo "make lint types   ruff, mypy"
-	@echo "make bench        requests, tokens and cost beside dbt-osmosis's own; schedule; ledger"
+	@echo "make docs         the site in build/docs; a broken link fails"
+	@echo "make reference picture   the page and the picture that are made from the code"
+	@echo "make bench        beside dbt-osmosis's own: requests, tokens, cost, time (SIZES=60: quickly)"
 	@echo "make test-local-llm   the whole stack against a small real model (downloads about 150 MB)"
 	@echo "make test-lineage     how SQL is read, on the oldest sqlglot that is supported"
 	@echo "make test-llmock      our retries, judged by a mock server from PyPI"
@@ -35,18 +39,38 @@ test: install
 	$(BIN)/python -m pytest
 
 lint: install
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks tools
+	$(BIN)/ruff format --check src tests benchmarks tools
 
 types: install
 	$(BIN)/mypy
 
-bench: install
-	$(BIN)/python benchmarks/compare.py
-	$(BIN)/python benchmarks/schedule.py requests --models 200
-	$(BIN)/python benchmarks/ledger.py
-	$(BIN)/python benchmarks/evidence.py lineage
-	$(BIN)/python benchmarks/evidence.py prompts
+# dbt-osmosis as it is without the plugin, which would load in any environment that has it.
+$(HOST)/installed: $(VENV)/installed
+	$(UV) venv --quiet --clear --python $(BIN)/python $(HOST)
+	$(UV) pip install --quiet --python $(HOST)/bin/python --constraint constraints.txt \
+	  "dbt-osmosis==1.5.0" dbt-duckdb openai
+	@touch $@
+
+# SIZES=60,300: generated projects of these sizes alone; the last full run's results stay.
+bench: $(HOST)/installed
+	$(BIN)/python benchmarks/compare.py --dbt-osmosis $(HOST)/bin/dbt-osmosis \
+	  $(if $(SIZES),--no-demo --sizes $(SIZES),--all --results benchmarks)
+
+# Zensical needs a pathspec that dbt-core refuses; 0.0.67 is the last one for Python 3.10.
+$(SITE)/installed: $(VENV)/installed
+	$(UV) venv --quiet --clear --python $(BIN)/python $(SITE)
+	$(UV) pip install --quiet --python $(SITE)/bin/python "zensical==0.0.67"
+	@touch $@
+
+docs: $(SITE)/installed
+	$(SITE)/bin/zensical build --clean --strict
+
+reference: install
+	$(BIN)/python tools/reference.py
+
+picture: install
+	$(BIN)/python tools/picture.py
 
 # Reading SQL needs sqlglot alone of all that is ours.
 $(LINEAGE)/installed: $(VENV)/installed
@@ -79,12 +103,12 @@ test-llmock: $(LLMOCK)/installed
 	$(LLMOCK)/bin/python -m pytest tests/live/against_llmock.py
 
 format: install
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks tools
+	$(BIN)/ruff format src tests benchmarks tools
 
 constraints: $(VENV)/installed
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.10 --no-header \
 	  --group dev --all-extras pyproject.toml --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(LOCAL_LLM) $(LLMOCK) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) $(LOCAL_LLM) $(LLMOCK) build dist .cache .mypy_cache .pytest_cache .ruff_cache

@@ -51,6 +51,8 @@ _PERSIAN = "\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
         ("-1 when unknown", "-1 when unknown"),
         ("1. Bestellung des Kunden", "1. Bestellung des Kunden"),
         ("```sql\nselect 1\n```", "`sql select 1 `"),
+        ("~~~ Order", "Order"),
+        ("1. ~~~ Order", "1. ~ Order"),
         ("[the docs](https://x.example/a)", "the docs (https://x.example/a)"),
         ("[https://x.example](https://x.example)", "https://x.example"),
         ("[x](javascript:y) ![z](z.png)", "x z"),

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 Owner = tuple[str, ...]
 """The path of what a line writes: `("m0", "c1", "description")`; empty for all that must stay."""
 
-WORDS = (
-    "the order customer amount of which was paid for it's a net gross (in cents) key, when id "
-    "100% e-mail café first/last \U0001f600 A-1 don't see: #3"
-).split()
+_WORDS = """
+    the order customer amount of which was paid for it's a net gross (in cents) key, when id
+    100% e-mail café first/last \U0001f600 A-1 don't see: #3
+"""
+WORDS = _WORDS.split()
 PLAIN = [word for word in WORDS if word not in ("see:", "#3")]
 
 
@@ -96,7 +97,7 @@ class Author:
 
     def trailing(self) -> str:
         if not self.habits.comments or not self.chance(3):
-            return self.pick("", "", "", "", "  ")
+            return str(self.pick("", "", "", "", "  "))
         self.comments += 1
         return f"{self.pick(' ', '   ')}# trailing {self.comments}"
 
@@ -122,8 +123,9 @@ class Author:
             owner = ("alias",)
         text = self.draw(sentences(WORDS if style in ("'", '"', ">", "|", ">-", "|-") else PLAIN))
         if style in ("plain", "'", '"'):
-            written = {"plain": text, "'": "'" + text.replace("'", "''") + "'"}.get(style)
-            self.file.add(f"{head} {written or json.dumps(text)}{self.trailing()}", owner)
+            single = "'" + text.replace("'", "''") + "'"
+            written = {"plain": text, "'": single, '"': json.dumps(text, ensure_ascii=False)}[style]
+            self.file.add(f"{head} {written}{self.trailing()}", owner)
             return
         margin = " " * (column + self.pick(2, 2, 2, 4))
         lines = self.wrapped(text)
@@ -183,7 +185,9 @@ class Author:
             self.file.add(f"{margin}  owner: 'x y'{self.trailing()}", owner)
             self.file.add(f"{margin}  on: yes", owner)
         elif key == "x_extra":
-            self.file.add(f"{margin}x_extra: {self.pick('1_000', '12:30', 'null', '{a: 1}')}", owner)
+            self.file.add(
+                f"{margin}x_extra: {self.pick('1_000', '12:30', 'null', '{a: 1}')}", owner
+            )
         elif self.chance(2):
             written = self.pick("[]", "[unique]", "[unique, 'not_null']", "[ a, b ]")
             self.file.add(f"{margin}{key}: {written}{self.trailing()}", (*owner, key))
@@ -197,7 +201,9 @@ class Author:
     def columns(self, margin: str, column: int, owner: Owner) -> None:
         count = self.draw(st.integers(0, 4))
         if not count:
-            self.file.add(f"{margin}columns:{self.pick('', ' []')}{self.trailing()}", (*owner, "columns"))
+            self.file.add(
+                f"{margin}columns:{self.pick('', ' []')}{self.trailing()}", (*owner, "columns")
+            )
             return
         self.file.add(f"{margin}columns:{self.trailing()}", (*owner, "columns:"))
         dash = column + self.habits.dash_offset
@@ -263,22 +269,27 @@ def files(draw: st.DrawFn) -> File:
 
 TRICKY = [
     "yes", "on", "1_000", "12:30", "=", "~", "null", "<<", "2001-12-14", "-", "- a", "? a", ": a",
-    "a: b", "a #b", "#a", "a:", "[a]", "{a}", "*a", "&a", "!a", "%a", "@a", "`a`", "|", ">", "'", '"',
-    "'a'", '"a"', "a\\b", "\\", "---", "... a", "--- a", "a\n---\nb", " a", "a ", "a\n", "\na", "a\n\n",
-    "a\n  b", "a  \nb", "a\n\n\nb", "\ta", "a\tb", "a\t\nb", "a\r\nb", "\x85", "a\u2028b", "\ufeffa",
-    "\u00a0", "\x07", "\x00", "\U0001f600", "{{ doc('x') }}", "{% if x %}", "a, b", "a]", "0x1f", "1e3",
-    ".5", "1.", "+1", "0o7", ".inf", ".NaN", "True", "NULL", "x" * 150, "a " * 80, "", "a\\\nb", "''",
-    "it's", 'say "hi"', "100%", "a:b", "http://x.y/z?a=b#c", "a\n# b", "a\n- b\n- c", "a  b", "é" * 60,
+    "a: b", "a #b", "#a", "a:", "[a]", "{a}", "*a", "&a", "!a", "%a", "@a", "`a`", "|", ">", "'",
+    '"', "'a'", '"a"', "a\\b", "\\", "---", "... a", "--- a", "a\n---\nb", " a", "a ", "a\n",
+    "\na", "a\n\n", "a\n  b", "a  \nb", "a\n\n\nb", "\ta", "a\tb", "a\t\nb", "a\r\nb", "\x85",
+    "a\u2028b", "\ufeffa", "\u00a0", "\x07", "\x00", "\U0001f600", "{{ doc('x') }}", "{% if x %}",
+    "a, b", "a]", "0x1f", "1e3", ".5", "1.", "+1", "0o7", ".inf", ".NaN", "True", "NULL",
+    "x" * 150, "a " * 80, "", "a\\\nb", "''", "it's", 'say "hi"', "100%", "a:b",
+    "http://x.y/z?a=b#c", "a\n# b", "a\n- b\n- c", "a  b", "é" * 60,
 ]  # fmt: skip
 
 
 def new_texts() -> st.SearchStrategy[str]:
-    alphabet = st.sampled_from("ab .,:#-?[]{}&*!|>'\"%@`\\/=~<0159_\n\n\t  é\U0001f600\u2028\x85\ufeff")
+    alphabet = st.sampled_from(
+        "ab .,:#-?[]{}&*!|>'\"%@`\\/=~<0159_\n\n\t  é\U0001f600\u2028\x85\ufeff"
+    )
     return st.one_of(
         sentences(WORDS, 60),
         sentences(WORDS, 15),
         st.sampled_from(TRICKY),
-        st.lists(st.sampled_from([*TRICKY, "word", "words"]), min_size=2, max_size=12).map(" ".join),
+        st.lists(st.sampled_from([*TRICKY, "word", "words"]), min_size=2, max_size=12).map(
+            " ".join
+        ),
         st.text(alphabet, max_size=60),
         st.lists(sentences(WORDS, 20), min_size=2, max_size=4).map("\n".join),
     )

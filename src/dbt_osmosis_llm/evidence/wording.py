@@ -26,7 +26,6 @@ _MAX_CONDITIONS = 8
 """Filters and joins sent beside the SQL that holds them all."""
 
 _MAX_CONDITION_CHARS = 200
-_OLD_TEXT = "text so far, to keep word for word if it is still right"
 _MAX_NEIGHBOURS = 20
 
 
@@ -151,7 +150,7 @@ def _column_block(node: NodeEvidence, name: str, told: set[tuple[str, str]]) -> 
     if column.values:
         parts.append(f"values in the file: {', '.join(map(repr, column.values))}")
     if column.old_text:
-        parts.append(f"{_OLD_TEXT}: {one_line(column.old_text)}")
+        parts.append(f"text so far: {one_line(column.old_text)}")
     return "\n    ".join(parts)
 
 
@@ -159,7 +158,7 @@ def _context_lines(node: NodeEvidence, asked: Sequence[str]) -> Iterator[Line]:
     if node.description:
         yield Line(f"description: {one_line(node.description)}")
     if node.old_text:
-        yield Line(f"{_OLD_TEXT}, of the table: {one_line(node.old_text)}")
+        yield Line(f"text so far: {one_line(node.old_text)}")
     if node.source_description:
         yield Line(f"description of its source: {one_line(node.source_description)}")
     if node.materialization:

@@ -38,7 +38,9 @@ class DocsBlocks:
     def __init__(self, context: Any) -> None:
         self._context = context
         config = context.project.runtime_cfg
-        folders = [*(config.docs_paths or ()), *(config.model_paths or ()), "models"]
+        # Unless it says otherwise a project's docs may stand in any of its folders.
+        docs, models = list(config.docs_paths or ()), list(config.model_paths or ())
+        folders = [folder for folder in models if folder in docs] or docs or models or ["models"]
         self._path = Path(config.project_root, folders[0], _FILE)
         self._content = self._path.read_text(encoding="utf-8") if self._path.is_file() else ""
 
@@ -47,29 +49,23 @@ class DocsBlocks:
         found = _BLOCK.finditer(self._content)
         return {reference(block["name"]): block["text"].strip() for block in found}
 
-    def share(self, nodes: Mapping[str, Any], provenance: Provenance) -> set[str]:
+    def share(self, nodes: Mapping[str, Any], provenance: Provenance) -> None:
         """Write texts that several columns have once, and let the columns refer to them.
+
+        dbt-osmosis's sync writes the references, after the blocks.
 
         Args:
             nodes: Unique id to node, those of the run.
             provenance: Knows which texts are ours.
-
-        Returns:
-            The ids of the nodes that have changed.
         """
-        changed: set[str] = set()
+        before = self._content
         for shared in _shared(nodes.values(), provenance):
             name = self._name_for(shared, nodes)
             for node_id, column in shared.columns:
-                written = writing.yaml_texts(self._context, nodes[node_id])
-                text = reference(name)
-                if written.get(column.strip('"`').lower(), "").strip() != text:
-                    changed.add(node_id)
-                nodes[node_id].columns[column].description = text
-        if changed:
+                nodes[node_id].columns[column].description = reference(name)
+        if self._content != before:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text(self._content, encoding="utf-8")
-        return changed
 
     def _name_for(self, shared: Shared, nodes: Mapping[str, Any]) -> str:
         """Return the block that has a text, made if there is none."""

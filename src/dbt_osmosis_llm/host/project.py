@@ -116,9 +116,7 @@ class HostProject:
         self._provenance.tidy(self._written, known)
         self._provenance.keep(self._written)
         if docs_blocks:
-            changed = DocsBlocks(self._context).share(self._written, self._provenance)
-            for path in {self._path_of[node_id] for node_id in changed}:
-                self._write(path)
+            DocsBlocks(self._context).share(self._written, self._provenance)
 
     @cached_property
     def _written(self) -> dict[str, Any]:
@@ -387,13 +385,10 @@ class HostProject:
         path = self._path_of[node_id]
         self._unfinished[path].discard(node_id)
         if not self._unfinished[path] and path in self._paths_with_texts:
-            self._write(path)
+            nodes = [self._selected[uid] for uid, other in self._path_of.items() if other == path]
+            writing.write_nodes(self._context, nodes)
             if not self._context.settings.dry_run:
                 self._provenance.keep_at_times(self._written)
-
-    def _write(self, path: Path) -> None:
-        nodes = [self._selected[uid] for uid, other in self._path_of.items() if other == path]
-        writing.write_nodes(self._context, nodes)
 
     @cached_property
     def _path_of(self) -> dict[str, Path]:
@@ -442,9 +437,10 @@ class HostProject:
         if self._context.settings.dry_run:
             return {}
         failed: dict[str, list[str]] = {}
+        done = {*self._context.written_files, *(self._files.unchanged if self._files else ())}
         for node_id in node_ids:
             path = writing.target_path(self._context, self._selected[node_id])
-            if path.resolve() not in self._context.written_files:
+            if path.resolve() not in done:
                 failed.setdefault(str(path), []).append(node_id)
         return failed
 

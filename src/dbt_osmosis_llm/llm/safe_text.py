@@ -26,7 +26,7 @@ _INVISIBLE = re.compile(
 _JOINED = "[^\x00-\u02ff\u2000-\u206f]"
 _STRAY_JOINER = re.compile(f"(?<!{_JOINED})[\u200c\u200d]|[\u200c\u200d](?!{_JOINED})")
 
-_FENCE = re.compile("`{3,}")
+_FENCE = re.compile(r"([`~])\1{2,}")
 _MARKUP = re.compile(
     r"(?P<code>`[^`]*`)"
     r"|!?\[(?P<label>[^\[\]]*)\]\(\s*<?(?P<target>[^()\s<>]*)>?[^()]*\)"
@@ -59,7 +59,7 @@ def clean_text(value: Any) -> str | None:
     text = _MARKUP.sub(_plain, _one_line(text))
     # Also in code: what is code here is none for a renderer that pairs back-ticks differently.
     text = _TAG_BEGINS.sub("< ", text).replace("](", "] (")
-    text = _without_block(_one_line(_FENCE.sub("`", text)))
+    text = _FENCE.sub(r"\1", _without_block(_one_line(text)))
     # At the end a brace would be half of a delimiter that begins what is written after the text.
     text = _JINJA_BEGINS.sub("{ ", text).rstrip("{ ")
     bare = text.strip(_AROUND_NO_TEXT).lower()

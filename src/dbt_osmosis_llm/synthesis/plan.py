@@ -28,6 +28,7 @@ _MAX_COLUMNS = 25
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """Names of properties that every provider's JSON schema takes."""
 
+_KEEP = "Keep a text so far word for word where it is still right."
 _TEXT_OR_NULL = {"type": ["string", "null"]}
 
 
@@ -164,8 +165,12 @@ def build_request(
         column["key"] = keys[column["name"]]
     texts = len(missing.columns) + missing.description
 
+    old_texts = [node.old_text, *(node.column(name).old_text for name in missing.columns)]
+
     def request_with(wording: Wording) -> LLMRequest:
         answer_format = _answer_format(kind, missing, keys)
+        if any(old_texts):
+            answer_format += f"\n\n{_KEEP}"
         return LLMRequest(
             messages=prompts.render(kind, wording.values(), answer_format=answer_format),
             schema=_schema(kind, missing, keys),

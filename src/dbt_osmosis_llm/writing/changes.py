@@ -12,7 +12,7 @@ from dbt_osmosis_llm.writing.layout import SECTIONS, Layout
 from dbt_osmosis_llm.writing.rendering import Renderer, Siblings
 from dbt_osmosis_llm.writing.scalars import BLOCKS
 from dbt_osmosis_llm.writing.styles import Style
-from dbt_osmosis_llm.writing.tree import Node, UnsafeYamlError, gap_end, line_of
+from dbt_osmosis_llm.writing.tree import Node, UnsafeYamlError, gap_end, key_text, line_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,30 @@ class Changes:
         return self.anchored.get(id(node), node.value)
 
     def change_alias(self, node: Node, wanted: Any, place: _Place) -> None:
-        """Leave an alias whose anchor gets what is wanted of it, or write its text out."""
-        if self.effective(node) == wanted:
+        """Leave an alias whose anchor gets what is wanted of it, or write out what differs."""
+        effective = self.effective(node)
+        if effective == wanted:
             return
-        if isinstance(wanted, dict | list) or isinstance(node.value, dict | list):
+        if isinstance(wanted, dict) and isinstance(effective, dict) and place.is_item:
+            self.extend_alias(node, wanted, place, effective)
+        elif isinstance(wanted, dict | list) or isinstance(node.value, dict | list):
             raise self.unsafe(node, "refers by * to what should change here only")
-        self.write_scalar(node, wanted, place, self.new_style(wanted, node, place))
+        else:
+            self.write_scalar(node, wanted, place, self.new_style(wanted, node, place))
+
+    def extend_alias(
+        self, node: Node, wanted: dict[Any, Any], place: _Place, effective: dict[Any, Any]
+    ) -> None:
+        """Make an item that is an alias a mapping that merges it and has more keys."""
+        if place.in_flow or not effective.keys() <= wanted.keys():
+            raise self.unsafe(node, "refers by * to what should change here only")
+        self.written.append(place.path)
+        self.edits.replace(node.start, node.start, "<<: ")
+        missing = object()
+        more = {key: v for key, v in wanted.items() if effective.get(key, missing) != v}
+        first, *lines = self.renderer.mapping(more, node.column, place.key, {})
+        lines = [" " * node.column + first, *lines]
+        self.edits.insert_lines(self.edits.line_end(node.end), lines)
 
     # Scalars
 
@@ -200,10 +218,11 @@ class Changes:
         merged = self.merged(node)
         for name in merged:
             if name not in wanted:
-                raise self.unsafe(node, f"would get the key {name!r} from an anchor")
+                raise self.unsafe(node, f"would get the key {key_text(name)!r} from an anchor")
         removed = [name for name in own if name not in wanted]
         if removed and (node is not self.root or node.style == "flow"):
-            raise self.unsafe(own[removed[0]][0], f"has the key {removed[0]!r}, which would go")
+            what = f"has the key {key_text(removed[0])!r}, which would go"
+            raise self.unsafe(own[removed[0]][0], what)
         for name, (key, value) in own.items():
             if name in wanted:
                 inner = _Place(

@@ -8,7 +8,6 @@ from dbt_osmosis_llm.writing.alignment import Alignment, runs
 from dbt_osmosis_llm.writing.edits import Edits
 from dbt_osmosis_llm.writing.layout import Layout
 from dbt_osmosis_llm.writing.rendering import Renderer
-from dbt_osmosis_llm.writing.scalars import quoted
 from dbt_osmosis_llm.writing.tree import Node, gap_end
 
 
@@ -24,15 +23,12 @@ class FlowChanges:
 
     def add_keys(self, node: Node, added: dict[Any, Any], key: str | None) -> None:
         """Add keys to a mapping in brackets, each behind the key the file would have it behind."""
-        json_like = all(name.style == '"' for name, _ in node.pairs)
         mark = _common_mark([value for _, value in node.pairs])
-        entries = {}
-        for name, value in added.items():
-            written = self.renderer.key(name)
-            if json_like and isinstance(name, str):
-                written = quoted(name, '"')
-            context = name if isinstance(name, str) else None
-            entries[name] = f"{written}: {self.renderer.flow(value, context, mark)}"
+        quotes_keys = _quotes_keys([node])
+        entries = {
+            name: self.renderer.flow_entry(name, value, mark, quotes_keys=quotes_keys)
+            for name, value in added.items()
+        }
         spans = [(name.start, max(name.end, value.end)) for name, value in node.pairs]
         for index, names in self.layout.places(node, list(added), key):
             self.insert(node, spans, index, [entries[name] for name in names])
@@ -42,9 +38,12 @@ class FlowChanges:
     ) -> None:
         """Add items to a sequence in brackets, and remove some."""
         mark = _common_mark(node.items)
+        quotes_keys = _quotes_keys(node.items)
         spans = [(item.start, item.end) for item in node.items]
         written = {
-            index: [self.renderer.flow(wanted[new], key, mark) for new in added]
+            index: [
+                self.renderer.flow(wanted[new], key, mark, quotes_keys=quotes_keys) for new in added
+            ]
             for index, added in alignment.added.items()
         }
         if len(alignment.gone) == len(spans):
@@ -95,6 +94,12 @@ class FlowChanges:
         if "#" in self.text[start : spans[first][0]]:
             start = spans[first][0]  # a comma may stand before a closing bracket
         self.edits.replace(start, spans[last][1], "")
+
+
+def _quotes_keys(nodes: list[Node]) -> bool:
+    """Tell whether all keys of some mappings are in double quotes."""
+    styles = {key.style for node in nodes for key, _ in node.pairs}
+    return styles == {'"'}
 
 
 def _common_mark(nodes: list[Node]) -> str | None:

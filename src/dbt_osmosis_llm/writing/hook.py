@@ -43,6 +43,8 @@ class MinimalWriting:
     def __init__(self) -> None:
         self.left_alone: dict[Path, str] = {}
         """File that cannot be changed safely, to the reason."""
+        self.unchanged: set[Path] = set()
+        """Files that hold what they should already."""
         self.own_references: Mapping[str, str] = {}
         """References to docs blocks of ours, each with the block's text."""
         self._safe: set[Path] = set()
@@ -125,6 +127,8 @@ class MinimalWriting:
                 return original
             if strip_eof_blank_lines:
                 changed = writer._strip_eof_blank_lines(changed)
+            if changed == original:
+                self.unchanged.add(path.resolve())
             return changed
 
         return render

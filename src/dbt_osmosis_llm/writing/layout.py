@@ -17,7 +17,9 @@ from dbt_osmosis_llm.writing.tree import Node, gap_end
 # Stands for the key that the top level does not stand below.
 SECTIONS = "/"
 # What a new key stands behind, where the file has no example of it.
-_PLACES = {"description": ("name", "v"), "data_type": ("description", "name")}
+_PLACES = {"description": ("name", "v", "<<"), "data_type": ("description", "name", "<<")}
+# They are long: what stands behind them is hard to find.
+_LAST = ("columns", "tables")
 
 
 class Layout:
@@ -130,6 +132,8 @@ class Layout:
             present: The keys there are, in order; whether each has a scalar for a value.
             context: The key that the mapping, or the sequence that it is in, stands below.
         """
+        if key in _LAST and present:
+            return list(present)[-1]
         seen = self.predecessors[context, key]
         usual = max(
             (name for name in present if seen[name]), key=lambda name: seen[name], default=None
@@ -150,13 +154,17 @@ class Layout:
         self, node: Node, added: Iterable[Any], context: str | None
     ) -> list[tuple[int, list[Any]]]:
         """Return where new keys of a mapping go: the index of the pair before them, -1 for none."""
-        names = [key.value for key, _ in node.pairs]
-        scalars = {key.value: value.kind == "scalar" for key, value in node.pairs if key.value}
+        names: list[Any] = ["<<" if key.is_merge else key.value for key, _ in node.pairs]
+        pairs = zip(names, node.pairs, strict=True)
+        scalars = {name: value.kind in ("scalar", "alias") for name, (_, value) in pairs}
         first = [name for name in ("description", "data_type") if name in added]
         for name in [*first, *(name for name in added if name not in first)]:
             present = {key: scalars.get(key, True) for key in names if isinstance(key, str)}
             behind = self.place(name, present, context) if isinstance(name, str) else names[-1]
-            names.insert(names.index(behind) + 1 if behind in names else 0, name)
+            if behind is None:
+                names.insert(0 if present else len(names), name)
+            else:
+                names.insert(names.index(behind) + 1, name)
         result: list[tuple[int, list[Any]]] = [(-1, [])]
         for name in names:
             if name in added:

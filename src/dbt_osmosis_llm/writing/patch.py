@@ -22,7 +22,15 @@ from dbt_osmosis_llm.writing.tree import Node, UnsafeYamlError, normal, read_tre
 __all__ = ["UnsafeYamlError", "check", "patched"]
 
 # What ruamel.yaml raises on files that it cannot read, beside its own errors.
-_READ_ERRORS = (YAMLError, ValueError, TypeError, AttributeError, AssertionError, RecursionError)
+_READ_ERRORS = (
+    YAMLError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+)
 
 
 def check(text: str) -> None:

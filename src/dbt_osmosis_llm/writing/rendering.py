@@ -161,22 +161,40 @@ class Renderer:
             keys.insert(keys.index(behind) + 1 if behind in keys else 0, name)
         return keys
 
-    def flow(self, value: Any, key: str | None, mark: str | None = None) -> str:
-        """Write a value in brackets, on one line; `mark` is the quote of its texts."""
+    def flow(
+        self, value: Any, key: str | None, mark: str | None = None, *, quotes_keys: bool = False
+    ) -> str:
+        """Write a value in brackets, on one line.
+
+        Args:
+            value: The value.
+            key: The key that it, or the sequence that it is in, stands below.
+            mark: The quote of its texts; None asks the file.
+            quotes_keys: Write keys in double quotes, as JSON does.
+        """
         if isinstance(value, dict):
             entries = (
-                f"{self.key(name)}: {self.flow(value[name], self.key(name), mark)}"
+                self.flow_entry(name, value[name], mark, quotes_keys=quotes_keys)
                 for name in self.ordered(value, key)
             )
             return "{" + ", ".join(entries) + "}"
         if isinstance(value, list):
-            return "[" + ", ".join(self.flow(item, key, mark) for item in value) + "]"
+            items = (self.flow(item, key, mark, quotes_keys=quotes_keys) for item in value)
+            return "[" + ", ".join(items) + "]"
         if not isinstance(value, str):
             return self.scalar(value, key or "", 0, 0, None)[0]
         if mark is None:
             style = self.layout.texts.style(key or "", value, 0)
             mark = style.mark if style.mark in QUOTES else ""
         return self.flow_text(value, mark)
+
+    def flow_entry(
+        self, key: Any, value: Any, mark: str | None, *, quotes_keys: bool = False
+    ) -> str:
+        """Write `key: value` of a mapping in brackets."""
+        name = quoted(key, '"') if quotes_keys and isinstance(key, str) else self.key(key)
+        context = key if isinstance(key, str) else None
+        return f"{name}: {self.flow(value, context, mark, quotes_keys=quotes_keys)}"
 
     def flow_text(self, text: str, mark: str) -> str:
         """Write a text inside of brackets, plain where an empty `mark` asks for it and it works."""

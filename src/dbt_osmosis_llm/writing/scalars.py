@@ -40,6 +40,8 @@ def works_plain(text: str, *, in_flow: bool = False) -> bool:
 
 def quoted(text: str, quote: str) -> str:
     """Write a text on one line in quotes, in double ones where single ones cannot hold it."""
+    if "{{" in text and "'" in text and not any(sign in text for sign in '"\\'):
+        quote = '"'  # "{{ doc('x') }}" and not '{{ doc(''x'') }}'
     if quote == "'" and not _UNPRINTABLE.search(text) and "\n" not in text and "\t" not in text:
         return "'" + text.replace("'", "''") + "'"
     return '"' + "".join(_escaped(sign) for sign in text) + '"'

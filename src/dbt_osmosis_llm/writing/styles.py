@@ -55,6 +55,7 @@ class TextHabits:
         self._short: _Votes = Counter()
         self._long: _Votes = Counter()
         self._with_lines: _Votes = Counter()
+        self._empty: Counter[str] = Counter()
         self._indents: Counter[int] = Counter()
         self._widths: list[int] = []
 
@@ -73,6 +74,8 @@ class TextHabits:
             self._marks[key.value][value.style] += 1
         if key.value == _DESCRIPTION and value.value.strip():
             self._count_description(key, value, is_choice=works or value.style not in QUOTES)
+        elif key.value == _DESCRIPTION and value.style in QUOTES:
+            self._empty[value.style] += 1
 
     def _count_description(self, key: Node, value: Node, *, is_choice: bool) -> None:
         style = self.style_of(key.column, value)
@@ -151,7 +154,9 @@ class TextHabits:
         near = self._by_size.get(size) or (
             self._by_size.get(size - 1, Counter()) + self._by_size.get(size + 1, Counter())
         )
-        return self._voted(near or self._short or self._long, "")
+        # Empty quotes ask for a text between them, unless the file has texts without.
+        default = self._empty.most_common(1)[0][0] if self._empty else ""
+        return self._voted(near or self._short or self._long, default)
 
     def _voted(self, votes: _Votes | None, default: str) -> Style:
         mark, wrapped = votes.most_common(1)[0][0] if votes else (default, False)

@@ -112,6 +112,11 @@ def _hashable(value: Any) -> Any:
     return value
 
 
+def key_text(key: Any) -> str:
+    """Return a key in the form of `normal` as it reads in a sentence."""
+    return str(key[-1] if isinstance(key, tuple) else key)
+
+
 def line_of(text: str, offset: int) -> int:
     """Return the number of the line, from 1, that an offset is in."""
     return text.count("\n", 0, offset) + 1
@@ -242,6 +247,7 @@ class _Reader:
                 node.end = inner.end_mark.index if event.flow_style else last
                 break
             key = self.node(inner)
+            key.value = _hashable(key.value)
             colon = gap_end(self.text, key.end)
             has_colon = self.text[colon : colon + 1] == ":"
             value = self.node(next(self.events), colon + 1 if has_colon else key.end)
@@ -253,10 +259,10 @@ class _Reader:
         merged: dict[Any, Any] = {}
         own: dict[Any, Any] = {}
         for key, value in node.pairs:
-            name = _hashable(key.value)
+            name = key.value
             if name in own or (key.is_merge and merged):
                 line = line_of(self.text, key.start)
-                raise UnsafeYamlError(f"line {line} has the key {name!r} twice")
+                raise UnsafeYamlError(f"line {line} has the key {key_text(name)!r} twice")
             if key.is_merge:
                 merged = self.merge_source(value)
             else:
