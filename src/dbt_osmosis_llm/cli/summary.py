@@ -189,10 +189,12 @@ def _print_failures(console: Console, report: RunReport) -> None:
         for name, reason in o.refused.items()
     ]
     if refused:
-        _print_list(console, "Refused, left empty:", refused)
+        # Each by its name: somebody may be trying something.
+        _print_list(console, "Refused, left empty:", refused, max_lines=len(refused))
     if report.left_alone:
-        lines = (f"{path}: {reason}" for path, reason in sorted(report.left_alone.items()))
-        _print_list(console, "Left alone, because they cannot be changed safely:", lines)
+        lines = [f"{path}: {reason}" for path, reason in sorted(report.left_alone.items())]
+        heading = "Left alone, because they cannot be changed safely:"
+        _print_list(console, heading, lines, max_lines=len(lines))
     unanswered = [
         f"{o.node_id}: {', '.join(o.unanswered)}" for o in report.outcomes if o.unanswered
     ]
@@ -213,10 +215,12 @@ def _stopped_line(error: LLMError, nodes: int) -> str:
     return f"Error: {reason}{stop} Stopped; {tables} still to document, run again to go on."
 
 
-def _print_list(console: Console, heading: str, lines: Iterable[str]) -> None:
+def _print_list(
+    console: Console, heading: str, lines: Iterable[str], *, max_lines: int = _MAX_LINES
+) -> None:
     shown = list(lines)
     console.print(heading)
-    for line in shown[:_MAX_LINES]:
+    for line in shown[:max_lines]:
         console.print(f"  {line}")
-    if len(shown) > _MAX_LINES:
-        console.print(f"  … and {len(shown) - _MAX_LINES} more")
+    if len(shown) > max_lines:
+        console.print(f"  … and {len(shown) - max_lines} more")

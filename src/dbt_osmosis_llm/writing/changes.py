@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dbt_osmosis_llm.writing.alignment import Alignment, align
+from dbt_osmosis_llm.writing.alignment import align
+from dbt_osmosis_llm.writing.block import BlockChanges
 from dbt_osmosis_llm.writing.edits import Edits
 from dbt_osmosis_llm.writing.flow import FlowChanges
-from dbt_osmosis_llm.writing.layout import SECTIONS, Layout
-from dbt_osmosis_llm.writing.rendering import Renderer, Siblings
+from dbt_osmosis_llm.writing.layout import Layout
+from dbt_osmosis_llm.writing.rendering import Renderer
 from dbt_osmosis_llm.writing.scalars import BLOCKS
 from dbt_osmosis_llm.writing.styles import Style
 from dbt_osmosis_llm.writing.tree import Node, UnsafeYamlError, gap_end, key_text, line_of
@@ -41,6 +42,7 @@ class Changes:
         self.layout = layout
         self.renderer = Renderer(layout, cautious=cautious)
         self.edits = Edits(text, layout.newline)
+        self.block = BlockChanges(self.edits, layout, self.renderer)
         self.flow = FlowChanges(self.edits, layout, self.renderer)
         self.written: list[tuple[Any, ...]] = []
         # What each anchored node shall hold; aliases follow it.
@@ -242,9 +244,10 @@ class Changes:
         if added and node.style == "flow":
             self.flow.add_keys(node, {name: wanted[name] for name in added}, place.key)
         elif added:
-            self.add_keys(node, {name: wanted[name] for name in added}, place)
+            more = {name: wanted[name] for name in added}
+            self.block.add_keys(node, more, place.key, is_top=node is self.root)
         if removed:
-            self.remove_keys(node, set(removed))
+            self.block.remove_keys(node, set(removed))
 
     def merged(self, node: Node) -> dict[Any, Any]:
         """Return what a mapping will get from its merge key."""
@@ -254,38 +257,11 @@ class Changes:
                 continue
             several = value.kind == "sequence"
             for source in reversed(value.items if several else [value]):
-                merged.update(self.effective(source))
+                effective = self.effective(source)
+                if not isinstance(effective, dict):
+                    raise self.unsafe(value, "merges what would be no mapping")
+                merged.update(effective)
         return merged
-
-    def add_keys(self, node: Node, added: dict[Any, Any], place: _Place) -> None:
-        """Add keys to a block mapping, each behind the key that the file would have it behind."""
-        column = node.pairs[0][0].column
-        gap = self.layout.gap(SECTIONS, 1) if node is self.root else 0
-        for index, names in self.layout.places(node, added, place.key):
-            entries = []
-            for name in names:
-                first, *more = self.renderer.entry(name, added[name], column, place.key)
-                entries.append([" " * column + first, *more])
-            if index < 0:
-                self.insert_before(node.pairs[0][0].start, entries, gap)
-                continue
-            key, value = node.pairs[index]
-            line_end = self.edits.tail_end(max(key.end, value.end), column)
-            for entry in entries:
-                self.edits.insert_lines(line_end, [""] * gap + entry)
-
-    def insert_before(self, start: int, entries: list[list[str]], gap: int) -> None:
-        """Insert entries before the first one, which is at the start of its line."""
-        newline = self.edits.newline_at(self.edits.line_end(start))
-        for entry in entries:
-            lines = [*entry, *[""] * gap]
-            self.edits.replace(start, start, "".join(line + newline for line in lines))
-
-    def remove_keys(self, node: Node, names: set[Any]) -> None:
-        """Remove keys of the top level."""
-        spans = [(key.start, max(key.end, value.end)) for key, value in node.pairs]
-        gone = {index for index, (key, _) in enumerate(node.pairs) if key.value in names}
-        self.remove(spans, gone, 0, is_top=True)
 
     # Sequences
 
@@ -295,7 +271,6 @@ class Changes:
         if alignment is None:
             raise self.unsafe(node, "begins a list whose items change places")
         in_flow = node.style == "flow"
-        dashes = [] if in_flow else self.layout.dashes(node)
         column = 0 if in_flow else self.layout.dash_column(node)
         for old, new in alignment.kept:
             inner = _Place(place.key, column, (*place.path, new), in_flow=in_flow, is_item=True)
@@ -307,73 +282,13 @@ class Changes:
             return
         if not wanted:
             self.empty(node, place)
-        self.add_items(node, wanted, alignment, place)
-        spans = [(dash, item.end) for dash, item in zip(dashes, node.items, strict=True)]
-        self.remove(spans, alignment.gone, column)
+        self.block.change_items(node, wanted, alignment, place.key)
 
     def empty(self, node: Node, place: _Place) -> None:
         """Put `[]` behind the key of a block sequence that loses all its items."""
         if place.is_item or node.body != node.start:
             raise self.unsafe(node, "begins a list that cannot be emptied")
         self.edits.replace(place.behind, place.behind, " []")
-
-    def add_items(self, node: Node, wanted: list[Any], alignment: Alignment, place: _Place) -> None:
-        """Add items to a block sequence in the layout of those that it has."""
-        siblings = Siblings(self.layout, node, place.key)
-        for index, added in alignment.added.items():
-            entries = [siblings.lines(self.renderer, wanted[new]) for new in added]
-            if index < 0:
-                dash = siblings.dashes[0]
-                self.line_begins_at(dash)
-                head = self.edits.head_start(dash, siblings.column)
-                line_end = self.edits.previous_line_end(head)
-                gap = siblings.gap if len(alignment.gone) < len(node.items) else 0
-                for number, entry in enumerate(entries):
-                    last = number == len(entries) - 1
-                    blank = gap if last else siblings.gap
-                    self.edits.insert_lines(line_end, entry + [""] * blank)
-                continue
-            line_end = self.edits.tail_end(node.items[index].end, siblings.column)
-            for entry in entries:
-                self.edits.insert_lines(line_end, [""] * siblings.gap + entry)
-
-    def remove(
-        self, spans: list[tuple[int, int]], gone: set[int], column: int, *, is_top: bool = False
-    ) -> None:
-        """Remove whole entries with the comments that belong to them.
-
-        Args:
-            spans: Start and end of all entries of a block.
-            gone: Indexes of those that go.
-            column: Where the entries begin.
-            is_top: They are the file's sections.
-        """
-        first_kept = next((index for index in range(len(spans)) if index not in gone), len(spans))
-        done = 0
-        for index in sorted(gone):
-            start, end = spans[index]
-            self.line_begins_at(start)
-            line_end = self.edits.tail_end(end, column)
-            head = self.edits.head_start(start, column, removes=True)
-            if index > 0:
-                begin = self.edits.behind_blank_lines_above(head)
-            elif is_top:  # what stands above it is about the file
-                begin = start
-            else:
-                begin = self.edits.previous_line_end(head)
-            if index + 1 == first_kept < len(spans):
-                line_end = self.edits.blank_lines_end(line_end)
-            if index < first_kept and is_top:
-                line_end = self.edits.next_line(line_end)
-            self.edits.replace(max(begin, done), line_end, "")
-            done = line_end
-
-    def line_begins_at(self, offset: int) -> None:
-        """Make sure that nothing stands before an offset on its line."""
-        before = self.text[self.edits.line_start(offset) : offset]
-        if before.strip(" \ufeff"):
-            line = line_of(self.text, offset)
-            raise UnsafeYamlError(f"line {line} has two lists in one line")
 
     def fill(self, node: Node, wanted: dict[Any, Any] | list[Any], place: _Place) -> None:
         """Put keys or items where nothing stands, an empty text or a pair of brackets."""
@@ -385,8 +300,7 @@ class Changes:
             while self.text[start - 1] in " \t":
                 start -= 1
         # `tests: []` asks for `tests: [unique]`, `columns: []` for a list below it.
-        is_short = bool(node.end > start) and not any(isinstance(x, dict | list) for x in wanted)
-        is_short = is_short and isinstance(wanted, list)
+        is_short = node.style == "flow" and not any(isinstance(x, dict | list) for x in wanted)
         if place.in_flow or not wanted or self.layout.is_flow(place.key, is_short):
             written = self.renderer.flow(wanted, place.key)
             self.edits.replace(start, node.end, f" {written}")

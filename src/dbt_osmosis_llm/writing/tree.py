@@ -34,6 +34,7 @@ _PROPERTY = re.compile(r"!<[^>]*>|[&!][^\s,\[\]{}]*")
 _MAYBE_TYPED = re.compile(r"[-+.0-9~=<]|(?:[nN][uU]|[tT][rR]|[fF][aA])[a-zA-Z]{1,3}\Z")
 _LONGEST_TIMESTAMP = 40
 _MERGE = ("tag", "tag:yaml.org,2002:merge", "<<")
+_TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 _PENDING = object()
 
 
@@ -84,7 +85,8 @@ def normal(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_hashable(normal(key)): normal(item) for key, item in value.items()}
     if isinstance(value, TaggedScalar):
-        return ("tag", str(value.tag.value), str(value.value))
+        tag, text = str(value.tag.value), str(value.value)
+        return text if tag in _TEXT_TAGS else ("tag", tag, text)
     if isinstance(value, bool | ScalarBoolean):
         return ("bool", bool(value))
     if isinstance(value, int):
@@ -294,7 +296,7 @@ def _plain_value(text: str) -> Any:
 
 
 def _tagged_value(tag: str, text: str) -> Any:
-    if tag in ("!", "tag:yaml.org,2002:str"):
+    if tag in _TEXT_TAGS:
         return text
     try:
         return normal(YAML().load(f"!<{tag}> {json.dumps(text)}"))
