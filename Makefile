@@ -35,8 +35,9 @@ install: $(VENV)/installed
 demo: install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/projects/demo/run.sh $(DEMO)
 
+# A file's tests stay together: they share what they have built.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check src tests benchmarks tools

@@ -24,6 +24,8 @@ _COMPUTED = {
     ColumnKind.UNION: "a union of",
 }
 
+_UNKNOWN = "not asked: the model could not tell it from the same evidence (--llm-no-cache asks)"
+
 
 class Explanation:
     """What is known of one table, as JSON-like data.
@@ -178,6 +180,8 @@ class Explanation:
     def _table_verdict(self) -> dict[str, Any]:
         missing = self._outlook.missing
         if not (missing.description if missing is not None else not self._node.description):
+            if not self._node.description and self._project.is_unknown(self._node.unique_id, ""):
+                return _told("not_asked", _UNKNOWN)
             place = _place(self._project.text_place(self._node.unique_id))
             return _told("has_text", f"has a text{_in(place)}", **place)
         for asked in self._outlook.asked:
@@ -199,6 +203,8 @@ class Explanation:
             return self._taken(column, "copied", self._by_lineage(self._node, name))
         if name in outlook.outcome.inherited or name in outlook.replaced:
             return self._taken(column, "inherited", self._by_name(self._node, name))
+        if not column.description and self._project.is_unknown(self._node.unique_id, name):
+            return _told("not_asked", _UNKNOWN)
         place = _place(self._project.text_place(self._node.unique_id, name))
         return _told("has_text", f"has a text{_in(place)}", **place)
 

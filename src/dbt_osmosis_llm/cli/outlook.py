@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from dbt_osmosis_llm.cli.recording import Recording
-from dbt_osmosis_llm.cli.session import engine_options
+from dbt_osmosis_llm.cli.session import engine_options, project_options
 from dbt_osmosis_llm.config import Settings
 from dbt_osmosis_llm.host.project import HostProject
 from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig
@@ -62,11 +62,11 @@ class OutlookProject(HostProject):
     Args:
         context: Of dbt-osmosis.
         node_id: Of the table.
-        sample: Read the values of seeds' columns that have few.
+        options: Of `HostProject`.
     """
 
-    def __init__(self, context: Any, node_id: str, *, sample: bool = False) -> None:
-        super().__init__(context, sample=sample)
+    def __init__(self, context: Any, node_id: str, **options: Any) -> None:
+        super().__init__(context, **options)
         wanted = {node_id, *self.ancestors(node_id)}
         self._selected = {uid: node for uid, node in self._selected.items() if uid in wanted}
         self._node_id = node_id
@@ -153,7 +153,9 @@ class Outlook:
     ) -> None:
         self.node_id = node_id
         self.settings = settings
-        self.project = project = OutlookProject(context, node_id, sample=settings.sample)
+        self.project = project = OutlookProject(
+            context, node_id, **project_options(context, settings, config, prompts)
+        )
         before = project.evidence(node_id)
         project.prepare(project.node_ids())
         ahead = AheadClient(config)

@@ -79,19 +79,13 @@ class Session:
         from dbt_osmosis_llm.host.project import HostProject
 
         project_dir = context.project.config.project_dir
-        prompts = StringIO()
-        dump_prompts(self.prompts, prompts)
         kept = self.settings.lineage_place(project_dir)
         cache = FactsCache(kept) if kept and not self.settings.plan_only else None
         self._project = HostProject(
             context,
-            sample=self.settings.sample,
+            **project_options(context, self.settings, self._config, self.prompts),
             read_query=cache.facts if cache else read_query,
             files=self.files,
-            lock=LockFile(Path(context.project.runtime_cfg.project_root, LOCK_NAME)),
-            model=self._config.model,
-            prompts=hash_of(prompts.getvalue()),
-            use_answers=self._uses_answers,
         )
         self._project.begin(self.settings.refresh)
         with user_errors():
@@ -122,13 +116,8 @@ class Session:
         if self.settings.plan_only:
             return Recording.look(self.client, self.settings, self._config, project_dir)
         self._recording = Recording.begin(self.settings, self._config, project_dir)
-        return self._recording.client(self.client, self._config, use_answers=self._uses_answers)
-
-    @property
-    def _uses_answers(self) -> bool:
-        """Tell whether what was asked before is not asked again."""
-        # The offline provider costs nothing and gets better with each version.
-        return self._config.provider != "offline" and not self.settings.no_cache
+        use_answers = _uses_answers(self.settings, self._config)
+        return self._recording.client(self.client, self._config, use_answers=use_answers)
 
     def _handle_signals(self, engine: Engine) -> None:
         """Let Ctrl-C and SIGTERM end the run in order; a second one ends it at once."""
@@ -188,6 +177,27 @@ def engine_options(settings: Settings, config: LLMConfig) -> dict[str, Any]:
         # Asked when there is something to ask: the list of models takes half a second to load.
         "context_window": lambda: settings.context_window or price_of(config).context_window(),
     }
+
+
+def project_options(
+    context: Any, settings: Settings, config: LLMConfig, prompts: Prompts
+) -> dict[str, Any]:
+    """Return the arguments of `HostProject` that decide what is asked and whose a text is."""
+    text = StringIO()
+    dump_prompts(prompts, text)
+    return {
+        "sample": settings.sample,
+        "lock": LockFile(Path(context.project.runtime_cfg.project_root, LOCK_NAME)),
+        "model": config.model,
+        "prompts": hash_of(text.getvalue()),
+        "use_answers": _uses_answers(settings, config),
+    }
+
+
+def _uses_answers(settings: Settings, config: LLMConfig) -> bool:
+    """Tell whether what was asked before is not asked again."""
+    # The offline provider costs nothing and gets better with each version.
+    return config.provider != "offline" and not settings.no_cache
 
 
 def current_session() -> Session:

@@ -281,7 +281,7 @@ class HostProject:
         def is_open(name: str) -> bool:
             # A reference to a doc block is a text, whatever stands in the block.
             is_reference = name not in old and JINJA.search(written.get(plain_name(name), ""))
-            return not is_reference and not self._is_unknown(node_id, name)
+            return not is_reference and not self.is_unknown(node_id, name)
 
         return Missing(
             lacks_text(node.description) and is_open(""),
@@ -300,7 +300,13 @@ class HostProject:
         known = {*self._tables.by_id, *self._manifest.disabled}
         return sorted({node_id for node_id, _ in self._provenance.lock} - known)
 
-    def _is_unknown(self, node_id: str, column: str) -> bool:
+    def is_unknown(self, node_id: str, column: str) -> bool:
+        """Tell whether the model could not write a text before, and nothing has changed since.
+
+        Args:
+            node_id: Of the table.
+            column: Its column, or an empty name for the table's own text.
+        """
         return self._uses_answers and self._provenance.is_unknown(node_id, column)
 
     def inherit(self, node_id: str, keep_out: Collection[str] = ()) -> None:
@@ -355,6 +361,8 @@ class HostProject:
     def inherited_columns(self, node_id: str) -> tuple[str, ...]:
         """Return the columns that have a text now and had none when dbt read the project."""
         node, lacks_text = self._selected[node_id], self._tables.lacks_text
+        if not self._can_be_written(node):
+            return ()
         written = self._texts_in_yaml(node)
         old = self._provenance.old_texts(node_id)
         return tuple(

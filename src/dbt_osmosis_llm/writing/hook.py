@@ -81,6 +81,12 @@ class MinimalWriting:
         return path not in self.left_alone
 
     def _leave(self, path: Path, error: Exception) -> None:
+        if not isinstance(error, UnsafeYamlError):
+            with suppress(OSError, UnicodeDecodeError):
+                try:
+                    check(path.read_bytes().decode())
+                except UnsafeYamlError as said_plainly:
+                    error = said_plainly
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         self.left_alone.setdefault(path.resolve(), (reason.splitlines() or ["unreadable"])[0])
 

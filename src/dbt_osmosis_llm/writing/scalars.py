@@ -33,7 +33,7 @@ def works_plain(text: str, *, in_flow: bool = False) -> bool:
         return False
     if ": " in text or " #" in text or "\n" in text or "\t" in text or _UNPRINTABLE.search(text):
         return False
-    if in_flow and any(sign in text for sign in ",[]{}"):
+    if in_flow and any(sign in text for sign in ",?[]{}"):
         return False
     return text.lower() not in _WORDS_THAT_ARE_VALUES and not _LOOKS_TYPED.fullmatch(text)
 

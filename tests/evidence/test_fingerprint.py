@@ -1,0 +1,116 @@
+"""What makes a text stale, and what does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from dbt_osmosis_llm.evidence.fingerprint import (
+    Fingerprint,
+    column_fingerprint,
+    table_fingerprint,
+    text_hash,
+)
+from dbt_osmosis_llm.evidence.lineage import read_query
+from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
+
+SQL = "select o.id as order_id, o.price * 2 as double, '{x}' as mark from {db}.raw o {rest}"
+
+
+def node(
+    sql: str = SQL,
+    *,
+    database: str = "dev.alice",
+    mark: str = "a",
+    rest: str = "",
+    tests: tuple[str, ...] = (),
+    text: str = "",
+) -> NodeEvidence:
+    compiled = sql.format(x=mark, db=database, rest=rest)
+    relation = f"{database}.raw"
+    return NodeEvidence(
+        unique_id="model.shop.orders",
+        name="orders",
+        resource_type="model",
+        sql=compiled,
+        facts=read_query(compiled, "duckdb", {relation: ["id", "price"]}),
+        columns=tuple(ColumnEvidence(name, tests=tests) for name in ("order_id", "double", "mark")),
+        upstream=(
+            UpstreamTable("raw", relation, text, {"id": "", "price": ""}, "source.shop.raw"),
+        ),
+    )
+
+
+def of(one: NodeEvidence, column: str, said: str = "what it is") -> Fingerprint:
+    return column_fingerprint(one, column, lambda table, name: f"{said} {table} {name}")
+
+
+SAME = [
+    pytest.param({"database": "prod.main"}, id="another database"),
+    pytest.param({"rest": "\n\n  where true"}, id="what rows there are"),
+]
+
+
+@pytest.mark.parametrize("change", SAME)
+@pytest.mark.parametrize("column", ["order_id", "double", "mark"])
+def test_what_is_no_change(change: dict[str, str], column: str) -> None:
+    assert of(node(**change), column) == of(node(), column)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("2026-11-21 10:00:00", "2026-11-22 11:30:12.345"),
+        ("2026-11-21T10:00:00+00:00", "2027-01-01 00:00"),
+        ("8f14e45f-ceea-467f-9c1a-0123456789ab", "00000000-ceea-467f-9c1a-0123456789ab"),
+    ],
+)
+def test_what_each_compilation_makes_anew_is_no_change(one: str, other: str) -> None:
+    assert of(node(mark=one), "mark") == of(node(mark=other), "mark")
+    assert of(node(mark="2026-11-21"), "mark") != of(node(mark="2026-11-22"), "mark")
+
+
+def test_how_it_is_written_is_no_change() -> None:
+    spread = SQL.replace("o.price * 2", "o.price\n   *   2").replace("select", "SELECT")
+    assert of(node(spread), "double") == of(node(), "double")
+
+
+def test_a_new_name_is_no_change() -> None:
+    renamed = node(SQL.replace("as order_id", "as id"))
+    renamed = NodeEvidence(**{**vars(renamed), "columns": (ColumnEvidence("id"),)})
+    assert of(renamed, "id").evidence == of(node(), "order_id").evidence
+
+
+def test_each_part_changes_by_itself() -> None:
+    before = of(node(), "double")
+    other_sql = of(node(SQL.replace("* 2", "* 3")), "double")
+    assert (before.upstream, before.tests) == (other_sql.upstream, other_sql.tests)
+    assert before.definition != other_sql.definition
+    assert (before.expression, other_sql.expression) == ("price * 2", "price * 3")
+    other_upstream = of(node(), "double", "something else")
+    assert before.upstream != other_upstream.upstream
+    assert before.definition == other_upstream.definition
+    tested = of(node(tests=("never null",)), "double")
+    assert before.tests == "-" != tested.tests
+    assert before.definition == tested.definition
+
+
+def test_other_columns_are_no_change() -> None:
+    assert of(node(SQL.replace("* 2", "* 3")), "order_id") == of(node(), "order_id")
+
+
+def test_sql_that_shows_no_lineage_counts_as_a_whole() -> None:
+    one, other = node("pivot {db}.raw on x"), node("pivot {db}.raw on y")
+    assert of(one, "double").definition != of(other, "double").definition
+    assert of(one, "double") == of(node("pivot {db}.raw on x", database="prod.main"), "double")
+
+
+def test_what_changes_a_table() -> None:
+    before = table_fingerprint(node())
+    assert table_fingerprint(node(SQL.replace("* 2", "* 3"))) == before
+    assert table_fingerprint(node(database="prod.main")) == before
+    assert table_fingerprint(node(rest="where o.price > 0")).definition != before.definition
+    assert table_fingerprint(node(text="What the till has sent.")).upstream != before.upstream
+
+
+def test_line_breaks_make_no_other_text() -> None:
+    assert text_hash("Two\nlines. ") == text_hash("Two lines.") != text_hash("Two  Lines.")
