@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -177,6 +178,30 @@ def test_values_that_are_no_texts_are_written() -> None:
     after = patched("models:\n  - name: a\n", wanted)
     assert loaded(after) == wanted
     assert yaml.safe_load(after) == wanted
+
+
+def test_values_of_all_kinds_stay() -> None:
+    text = dedent("""\
+        a: !x text
+        b: !!int '3'
+        c: !!set {a, b}
+        d: !y {a: 1}
+        e: =
+        j: [--- 5, ..., -, +]
+        f: [2001-12-14, 2001-12-14T21:59:43.10-05:00, 0x1F, 1_000, 1.50, .nan, !!binary aGk=]
+        g: &yes true
+        h: *yes
+        i: !!str 5
+        ? [x, z]
+        : 1
+        5: z
+    """)
+    data = YAML().load(text)
+    assert patched(text, data) == text
+    data["i"], data["g"], data[5] = "6", False, "new"
+    after = text.replace("!!str 5", "!!str '6'").replace("&yes true", "&yes false")
+    after = after.replace("h: *yes", "h: true").replace("5: z", "5: new")
+    assert patched(text, data) == after
 
 
 def test_types_are_told_apart() -> None:

@@ -141,7 +141,8 @@ def test_everything_else_stays(drawn: tuple[File, Editor]) -> None:
         editor.touched.add(file.lines[-1][1] or ("no owner",))
     lines = [line for line, owner in file.lines if editor.stays(line, owner)]
     lines[:1] = [file.start + lines[0]] if file.lines[0][0] == lines[0] else lines[:1]
-    assert lost(lines, new) is None
+    missing = lost(lines, new)
+    assert missing is None, missing
     assert new.endswith("\n") == text.endswith("\n")
     if file.newline == "\r\n":
         assert new.count("\n") == new.count("\r\n")

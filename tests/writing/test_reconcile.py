@@ -143,3 +143,27 @@ def test_references_to_blocks_of_ours_give_way_to_another_text() -> None:
     assert reconciled(original, column(description="Key."), own) == original
     changed = reconciled(original, column(description="Key of the order."), own)
     assert changed == column(description="Key of the order.")
+
+
+def test_versions_do_not_repeat_their_model() -> None:
+    columns = [{"name": "id", "description": "Key."}, {"name": "bare"}]
+    original = {
+        "models": [
+            {
+                "name": "m",
+                "description": "Rows.",
+                "columns": columns,
+                "versions": [{"v": 1}, {"v": 2, "columns": [{"name": "id"}]}],
+            }
+        ]
+    }
+    every = [
+        {"name": "id", "description": "Key.", "data_type": "int"},
+        {"name": "bare", "description": "New."},
+        {"name": "own", "description": "Another."},
+    ]
+    versions = [{"v": v, "description": "Rows.", "columns": every} for v in (1, 2)]
+    wanted = {"models": [{**original["models"][0], "latest_version": 2, "versions": versions}]}
+    (model,) = reconciled(original, wanted)["models"]
+    assert model["columns"] == columns
+    assert model["versions"] == [{"v": 1, "columns": every[1:]}, {"v": 2, "columns": every}]

@@ -356,6 +356,20 @@ FRAMES = [
         """,
     ),
     case(
+        "spaces at the end of a text",
+        "models:\n- name: a\n  description: |\n    Old  \n- name: b\n  description: |  \n    Old ",
+        put("models/0/description", "New"),
+        put("models/1/data_type", "int"),
+        after="models:\n- name: a\n  description: |-\n    New\n"
+        "- name: b\n  description: |-  \n    Old \n  data_type: int",
+    ),
+    case(
+        "a block without a line",
+        "models:\n- name: a\n  description: |",
+        add("models", 1, {"name": "b"}),
+        after="models:\n- name: a\n  description: |\n- name: b",
+    ),
+    case(
         "a text with a last line end in a file without one",
         "models:\n- name: a\n  description: |\n    Old",
         put("models/0/description", "New\n"),

@@ -238,7 +238,7 @@ class Author:
                 self.blank(2)
             if not self.chance(5):
                 self.columns(" " * column, column, item)
-            self.comment(dash, item)
+            self.comment(column, item)
 
     def write(self) -> File:
         for _ in range(self.pick(0, 0, 2)):

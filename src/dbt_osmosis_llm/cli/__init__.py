@@ -15,7 +15,7 @@ import click
 from dbt_osmosis_llm._version import __version__
 from dbt_osmosis_llm.cli import host_client
 from dbt_osmosis_llm.cli.commands import llm, test_llm
-from dbt_osmosis_llm.cli.options import click_options, take_flags
+from dbt_osmosis_llm.cli.options import add_options, take_flags
 
 FITS = "dbt-osmosis >=1.5,<2"
 _COMMANDS = ("document", "refactor")
@@ -90,7 +90,7 @@ def _extend_command(command: click.Command) -> None:
         return host_callback(*args, **kwargs)
 
     command.callback = callback
-    command.params.extend(click_options())
+    add_options(command)
     for param in command.params:
         if param.name == "synthesize" and isinstance(param, click.Option):
             param.help = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ import click
 from dbt_osmosis_llm.config import OPTIONS, Option
 
 _PREFIX = "llm_"
+_HEADING = "Options of dbt-osmosis-llm, for --synthesize"
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -31,9 +33,28 @@ project_dir_option = click.option(
 )
 
 
-def click_options() -> list[click.Option]:
-    """Return a click option for each setting that has a flag."""
-    return [_click_option(option, option.flag) for option in OPTIONS if option.flag]
+def add_options(command: click.Command) -> None:
+    """Give a command of dbt-osmosis's an option for each setting that has a flag.
+
+    Its ``--help`` shows them below its own options, under a heading of their own.
+    """
+    ours = [_click_option(option, option.flag) for option in OPTIONS if option.flag]
+    command.params.extend(ours)
+    format_options = command.format_options
+
+    @functools.wraps(format_options)
+    def format_apart(context: click.Context, formatter: click.HelpFormatter) -> None:
+        # However the host writes its list, it sees its own options alone.
+        params = command.params
+        command.params = [param for param in params if param not in ours]
+        try:
+            format_options(context, formatter)
+        finally:
+            command.params = params
+        with formatter.section(_HEADING):
+            formatter.write_dl([row for param in ours if (row := param.get_help_record(context))])
+
+    command.format_options = format_apart  # type: ignore[method-assign]
 
 
 def _click_option(option: Option, flag: str) -> click.Option:

@@ -144,8 +144,7 @@ class Session:
             return
         if not self.settings.plan_only:
             self.report.not_written = self._project.not_written(self.report.node_ids_with_texts)
-        if self.files is not None:
-            self.report.left_alone = {str(p): why for p, why in self.files.left_alone.items()}
+        self.report.left_alone = self._project.left_alone()
 
     def end_recording(self) -> None:
         """Note how the run ended."""

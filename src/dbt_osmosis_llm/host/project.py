@@ -39,6 +39,7 @@ from dbt_osmosis_llm.host.nodes import (
 from dbt_osmosis_llm.host.provenance import Provenance, Refresh
 from dbt_osmosis_llm.host.queries import Queries
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
+from dbt_osmosis_llm.llm.safe_text import clean_text
 from dbt_osmosis_llm.synthesis.copying import Copy
 from dbt_osmosis_llm.synthesis.freshness import Findings
 from dbt_osmosis_llm.synthesis.lock import LockFile
@@ -272,6 +273,7 @@ class HostProject:
             return Missing()  # a package's: dbt-osmosis never writes it, so no text is paid for
         lacks_text = self._tables.lacks_text
         lacking = [n for n, column in node.columns.items() if lacks_text(column.description)]
+        lacking = [name for name in lacking if not self._is_gone(node, name)]
         if not lacking and not lacks_text(node.description):
             return Missing()
         if not self._can_be_written(node):
@@ -299,6 +301,16 @@ class HostProject:
         """Return the tables with texts of ours that do not exist any more."""
         known = {*self._tables.by_id, *self._manifest.disabled}
         return sorted({node_id for node_id, _ in self._provenance.lock} - known)
+
+    def _is_gone(self, node: Any, column: str) -> bool:
+        """Tell whether a column stands in the YAML alone: neither warehouse nor SQL has it."""
+        name = plain_name(column)
+        known = self._queries.database_columns(node)
+        if not known or "." in name or name in {plain_name(one) for one in known}:
+            return False
+        sql, facts = self._queries.query(node)
+        # It may be newer than the table in the warehouse.
+        return (sql is None or bool(facts.columns)) and facts.column(name) is None
 
     def is_unknown(self, node_id: str, column: str) -> bool:
         """Tell whether the model could not write a text before, and nothing has changed since.
@@ -390,6 +402,7 @@ class HostProject:
         if not writing.is_written(self._context, node):
             return
         self._provenance.put_back(node)
+        self._quote_jinja(node)
         path = self._path_of[node_id]
         self._unfinished[path].discard(node_id)
         if not self._unfinished[path] and path in self._paths_with_texts:
@@ -397,6 +410,29 @@ class HostProject:
             writing.write_nodes(self._context, nodes)
             if not self._context.settings.dry_run:
                 self._provenance.keep_at_times(self._written)
+
+    def _quote_jinja(self, node: Any) -> None:
+        """Let dbt read inherited texts as they are.
+
+        What a person has put between raw tags comes without them, as dbt has rendered it.
+        """
+        written, setting = self._texts_in_yaml(node), self._context.settings
+        for name, column in node.columns.items():
+            text = column.description or ""
+            if not JINJA.search(text) or DOC_REFERENCE.fullmatch(text.strip()):
+                continue
+            is_raw = resolve_setting(
+                self._context,
+                "use-unrendered-descriptions",
+                node,
+                name,
+                fallback=setting.use_unrendered_descriptions,
+            )
+            if not is_raw and not written.get(plain_name(name)):
+                is_nested = "endraw" in text
+                column.description = (
+                    clean_text(text) if is_nested else f"{{% raw %}}{text}{{% endraw %}}"
+                )
 
     @cached_property
     def _path_of(self) -> dict[str, Path]:
@@ -451,6 +487,21 @@ class HostProject:
             if path.resolve() not in done:
                 failed.setdefault(str(path), []).append(node_id)
         return failed
+
+    def left_alone(self) -> dict[str, str]:
+        """Return the files that lack a text and cannot be changed safely, each with the reason."""
+        reasons = self._files.left_alone if self._files else {}
+        if not reasons:
+            return {}
+        lacking = set()
+        for node_id, path in self._path_of.items():
+            if path in reasons and path not in lacking:
+                node = self._selected[node_id]
+                written = self._texts_in_yaml(node)
+                names = ["", *map(plain_name, node.columns)]
+                if any(self._tables.lacks_text(written.get(name)) for name in names):
+                    lacking.add(path)
+        return {str(path): reasons[path] for path in sorted(lacking)}
 
     def evidence(self, node_id: str) -> NodeEvidence:
         """Return all that dbt knows of a node, and what its SQL says of its columns."""

@@ -205,7 +205,7 @@ class Changes:
         Lines behind it would give it the line end that it does not have.
         """
         node = _last_scalar(self.root)
-        if node is None or node.style not in BLOCKS or node.end < len(self.text):
+        if node is None or node.style not in BLOCKS or node.end < len(self.text) or not node.value:
             return
         sign_end = node.body + 1
         clips = self.text[sign_end : sign_end + 1] not in ("-", "+")

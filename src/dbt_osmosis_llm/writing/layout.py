@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby, pairwise, takewhile
+from itertools import combinations, groupby, pairwise, takewhile
 from typing import Any
 
 from dbt_osmosis_llm.writing.styles import TextHabits
@@ -16,10 +16,12 @@ from dbt_osmosis_llm.writing.tree import Node, gap_end
 
 # Stands for the key that the top level does not stand below.
 SECTIONS = "/"
-# What a new key stands behind, where the file has no example of it.
+# What new keys stand behind, where the file has no example of the two in one place.
 _PLACES = {"description": ("name", "v", "<<"), "data_type": ("description", "name", "<<")}
 # They are long: what stands behind them is hard to find.
 _LAST = ("columns", "tables")
+# More keys than this are data and have no habitual order.
+_MOST_KEYS = 20
 
 
 class Layout:
@@ -33,7 +35,8 @@ class Layout:
         self.dash_widths: Counter[int] = Counter()
         self.key_offsets: Counter[int] = Counter()
         self.gaps: dict[str | None, Counter[int]] = defaultdict(Counter)
-        self.predecessors: dict[tuple[str | None, str], Counter[str]] = defaultdict(Counter)
+        # How often one key stands before another in what stands below a third.
+        self.orders: Counter[tuple[str | None, str, str]] = Counter()
         self.flows: dict[str | None, Counter[bool]] = defaultdict(Counter)
         self.has_anchors = False
         if root is not None:
@@ -49,12 +52,11 @@ class Layout:
         self.texts.finish()
 
     def _count_mapping(self, node: Node, context: str | None) -> None:
-        previous: str | None = None
+        names = [key.value for key, _ in node.pairs if isinstance(key.value, str)]
+        if len(names) <= _MOST_KEYS:
+            self.orders.update((context, *pair) for pair in combinations(names, 2))
         for key, value in node.pairs:
             name = key.value if isinstance(key.value, str) else None
-            if name and previous:
-                self.predecessors[context, name][previous] += 1
-            previous = name or previous
             if name and value.kind == "scalar" and isinstance(value.value, str):
                 self.texts.count(key, value)
             if node.style != "block" or value.kind not in ("sequence", "mapping"):
@@ -134,21 +136,18 @@ class Layout:
         """
         if key in _LAST and present:
             return list(present)[-1]
-        seen = self.predecessors[context, key]
-        usual = max(
-            (name for name in present if seen[name]), key=lambda name: seen[name], default=None
-        )
-        if usual is not None:
-            return usual
         if key == "version" and context is None:
             return None
-        wished = _PLACES.get(key, ())
-        for name in wished:
-            if name in present:
-                return name
+        before = [name for name in present if self._stands_behind(key, name, context)]
+        if before:
+            return before[-1]
         scalars = list(takewhile(lambda name: present[name], present))
-        keys = scalars if wished and scalars else list(present)
+        keys = scalars if key in _PLACES and scalars else list(present)
         return keys[-1] if keys else None
+
+    def _stands_behind(self, key: str, other: str, context: str | None) -> bool:
+        behind = self.orders[context, other, key] - self.orders[context, key, other]
+        return behind > 0 or (behind == 0 and other in _PLACES.get(key, ()))
 
     def places(
         self, node: Node, added: Iterable[Any], context: str | None

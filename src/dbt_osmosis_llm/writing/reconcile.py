@@ -72,6 +72,8 @@ class _Reconciliation:
     def _entry(self, original: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Return an entry of a list: a table, a version, a column."""
         wanted = _where_it_stands(original, wanted)
+        if "versions" in original and "versions" in wanted:
+            wanted = {**wanted, "versions": _without_inherited(original, wanted["versions"])}
         found: dict[str, Any] = {}
         for key, value in original.items():
             new = wanted.get(key, value)
@@ -148,6 +150,48 @@ def _where_it_stands(original: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
     else:
         changed.pop("config", None)
     return changed
+
+
+def _without_inherited(model: Mapping[str, Any], versions: Sequence[Any]) -> list[Any]:
+    """Return a model's versions without what they would only repeat of the model.
+
+    Columns that a version does not speak of are those of the model, by dbt's own rule.
+    """
+    of_model = {
+        _folded(_identity(column))
+        for column in model.get("columns") or ()
+        if isinstance(column, Mapping) and column.get("description")
+    }
+    listed = {
+        (_identity(version), _folded(_identity(column)))
+        for version in model["versions"] or ()
+        if isinstance(version, Mapping)
+        for column in version.get("columns") or ()
+    }
+    found: list[Any] = []
+    for version in versions:
+        if not isinstance(version, Mapping):
+            found.append(version)
+            continue
+        own = dict(version)
+        if model.get("description") and not _describes(model["versions"], version):
+            own.pop("description", None)
+        own["columns"] = [
+            column
+            for column in version.get("columns") or ()
+            if (_identity(version), _folded(_identity(column))) in listed
+            or _folded(_identity(column)) not in of_model
+        ]
+        found.append(own)
+    return found
+
+
+def _describes(versions: Sequence[Any] | None, version: Mapping[str, Any]) -> bool:
+    """Tell whether a version has a description of its own in the file."""
+    return any(
+        isinstance(one, Mapping) and _identity(one) == _identity(version) and one.get("description")
+        for one in versions or ()
+    )
 
 
 def _identity(item: Any) -> Hashable:

@@ -58,7 +58,7 @@ class Renderer:
         if style.mark in QUOTES:
             written = quoted(text, style.mark)
         else:
-            written = text if works_plain(text) else quoted(text, self.layout.texts.quote())
+            written = text if works_plain(text) else quoted(text, self.layout.texts.quote(text))
         if not style.wrapped:
             return [written]
         first, *more = wrapped(written, style.width - column, style.width - margin)
@@ -99,7 +99,9 @@ class Renderer:
     def key(self, key: Any) -> str:
         """Write a key."""
         if isinstance(key, str):
-            return key if works_plain(key, in_flow=True) else quoted(key, self.layout.texts.quote())
+            return (
+                key if works_plain(key, in_flow=True) else quoted(key, self.layout.texts.quote(key))
+            )
         written = scalar_text(key)
         if written is None:
             raise UnsafeYamlError(f"a key cannot be written: {key!r}")
@@ -200,7 +202,7 @@ class Renderer:
         """Write a text inside of brackets, plain where an empty `mark` asks for it and it works."""
         if not mark and not self.cautious and works_plain(text, in_flow=True):
             return text
-        return quoted(text, '"' if self.cautious else mark or self.layout.texts.quote())
+        return quoted(text, '"' if self.cautious else mark or self.layout.texts.quote(text))
 
 
 class Siblings:

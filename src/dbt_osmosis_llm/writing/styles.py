@@ -25,7 +25,7 @@ class Style:
     indent: int = 2
     """Columns from the key to the lines below it."""
     width: int = DEFAULT_WIDTH
-    """The column that lines end before."""
+    """The column that lines reach at most."""
 
     @property
     def on_one_line(self) -> bool:
@@ -58,6 +58,7 @@ class TextHabits:
         self._empty: Counter[str] = Counter()
         self._indents: Counter[int] = Counter()
         self._widths: list[int] = []
+        self._longest_line = 0
 
     @property
     def has_descriptions(self) -> bool:
@@ -82,7 +83,7 @@ class TextHabits:
         vote = (style.mark, style.wrapped)
         if style.on_one_line:
             end_column = value.end - self.text.rfind("\n", 0, value.body) - 1
-            self.line_limit = max(self.line_limit, end_column)
+            self._longest_line = max(self._longest_line, end_column)
         else:
             end_column = style.width
             self._indents[style.indent] += 1
@@ -103,11 +104,8 @@ class TextHabits:
 
     def finish(self) -> None:
         """Draw the conclusions, once all texts are counted."""
-        if not self._widths:
-            return
-        self.width = max(self._widths)
-        if self.line_limit == DEFAULT_WIDTH:
-            self.line_limit = self.width
+        self.width = max(self._widths, default=DEFAULT_WIDTH)
+        self.line_limit = max(self.width, self._longest_line)
 
     def style_of(self, column: int, node: Node) -> Style:
         """Return the style of a text that stands behind or below a key at a column."""
@@ -130,8 +128,10 @@ class TextHabits:
         """The columns from a key to the lines below it."""
         return self._indents.most_common(1)[0][0] if self._indents else 2
 
-    def quote(self) -> str:
-        """Return the quote for texts that cannot stand without."""
+    def quote(self, text: str) -> str:
+        """Return the quote for a text that cannot stand without."""
+        if not self._quotes and "'" in text:
+            return '"'
         return "'" if self._quotes["'"] >= self._quotes['"'] else '"'
 
     def style(self, key: str, text: str, column: int) -> Style:

@@ -228,7 +228,9 @@ class _Reader:
         written = self.text[node.body : node.end]
         if "+" in written.split("\n", 1)[0].split("#")[0]:
             return node.body + len(written.removesuffix("\n").removesuffix("\r"))
-        return node.body + len(written.rstrip(" \t\r\n"))
+        last = len(written.rstrip(" \t\r\n"))
+        behind = written[last:].split("\n", 1)[0]  # white space that its last line ends with
+        return node.body + last + len(behind.removesuffix("\r"))
 
     def sequence(self, node: Node, event: Any) -> None:
         node.kind, node.style = "sequence", "flow" if event.flow_style else "block"
@@ -286,13 +288,15 @@ class _Reader:
 def _plain_value(text: str) -> Any:
     if text == "<<":
         return _MERGE
-    if len(text) > _LONGEST_TIMESTAMP or (text and not _MAYBE_TYPED.match(text)):
+    if len(text) > _LONGEST_TIMESTAMP or text.startswith(("---", "...")):
+        return text
+    if text and not _MAYBE_TYPED.match(text):
         return text
     try:
         value = normal(YAML().load(text))
     except (YAMLError, ValueError):
         return text
-    return text if isinstance(value, list | dict) else value
+    return text if isinstance(value, str | list | dict) else value
 
 
 def _tagged_value(tag: str, text: str) -> Any:

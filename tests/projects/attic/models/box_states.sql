@@ -1,0 +1,1 @@
+select state, count(*) as boxes, state = 'ok' as is_usable from {{ ref('stg_boxes') }} group by 1

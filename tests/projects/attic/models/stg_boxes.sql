@@ -1,0 +1,1 @@
+select id as box_id, what as content, state, bought_in from boxes

@@ -1,0 +1,3 @@
+{{ config(enabled=false) }}
+
+select * from {{ ref('stg_orders') }} where state = 'refunded'
