@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
@@ -11,7 +12,9 @@ from dbt_osmosis_llm.writing.tree import Node
 DEFAULT_WIDTH = 100
 # Widths of wrapped texts outside of these come from a long word or a short text.
 _NARROWEST, _WIDEST = 40, 160
+_LEAST_WIDTH = 80
 _DESCRIPTION = "description"
+_SINGLE_LINE_END = re.compile(r"[^\n]\n[^\n]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,8 @@ class TextHabits:
 
     def finish(self) -> None:
         """Draw the conclusions, once all texts are counted."""
-        self.width = max(self._widths, default=DEFAULT_WIDTH)
+        # Nobody who wraps earlier does so for want of room.
+        self.width = max(_LEAST_WIDTH, *self._widths) if self._widths else DEFAULT_WIDTH
         self.line_limit = max(self.width, self._longest_line)
 
     def style_of(self, column: int, node: Node) -> Style:
@@ -143,7 +147,10 @@ class TextHabits:
             column: Where it begins if it is on the line of its key.
         """
         if "\n" in text.rstrip("\n"):
-            return self._voted(self._with_lines if key == _DESCRIPTION else None, "|")
+            # Folded, each line of a list would need an empty one behind it.
+            folds = key == _DESCRIPTION and not _SINGLE_LINE_END.search(text)
+            votes = {vote: n for vote, n in self._with_lines.items() if folds or vote[0] != ">"}
+            return self._voted(Counter(votes) if key == _DESCRIPTION else None, "|")
         if key != _DESCRIPTION:
             marks = {mark: n for mark, n in self._marks[key].items() if mark not in BLOCKS}
             return Style(max(marks, key=lambda mark: marks[mark], default=""))
