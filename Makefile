@@ -10,11 +10,12 @@ LINEAGE   := build/lineage
 HOST      := build/dbt-osmosis
 SITE      := build/site-tools
 
-.PHONY: help install demo test lint types bench test-lineage test-local-llm test-llmock format constraints clean docs reference picture
+.PHONY: help install demo test lint types bench test-lineage test-matrix test-local-llm test-llmock format constraints clean docs reference picture
 
 help:
 	@echo "make demo         document a small dbt project on DuckDB, offline, and show the result"
 	@echo "make test         run all tests"
+	@echo "make test-matrix  the same on each Python, with the newest and the oldest packages"
 	@echo "make lint types   ruff, mypy"
 	@echo "make docs         the site in build/docs; a broken link fails"
 	@echo "make reference picture   the page and the picture that are made from the code"
@@ -82,6 +83,11 @@ $(LINEAGE)/installed: $(VENV)/installed
 test-lineage: $(LINEAGE)/installed
 	PYTHONPATH=src $(LINEAGE)/bin/python -m pytest --noconftest \
 	  tests/evidence/test_lineage.py tests/evidence/test_cache.py
+
+# PYTHONS="3.12" RESOLUTIONS="highest" TESTS="tests/evidence": these alone. See build/matrix.
+test-matrix: install
+	$(BIN)/python tools/matrix.py $(if $(PYTHONS),--pythons "$(PYTHONS)") \
+	  $(if $(RESOLUTIONS),--resolutions "$(RESOLUTIONS)") -- $(TESTS)
 
 # A model of 135 million parameters, and llama.cpp to serve it; what else its package wants is left out.
 $(LOCAL_LLM)/installed: $(VENV)/installed

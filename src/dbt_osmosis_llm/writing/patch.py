@@ -13,24 +13,12 @@ from typing import Any
 
 import yaml
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from dbt_osmosis_llm.writing.changes import Changes
 from dbt_osmosis_llm.writing.layout import Layout
-from dbt_osmosis_llm.writing.tree import Node, UnsafeYamlError, normal, read_tree
+from dbt_osmosis_llm.writing.tree import READ_ERRORS, Node, UnsafeYamlError, normal, read_tree
 
 __all__ = ["UnsafeYamlError", "check", "patched"]
-
-# What ruamel.yaml raises on files that it cannot read, beside its own errors.
-_READ_ERRORS = (
-    YAMLError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-)
 
 
 def check(text: str) -> None:
@@ -87,7 +75,7 @@ def _holds(old: str, new: str, goal: dict[Any, Any], written: list[tuple[Any, ..
             return False
         if normal(YAML().load(new) or {}) != goal:
             return False
-    except _READ_ERRORS:
+    except READ_ERRORS:
         return False
     return _holds_for_dbt(old, new, goal, written)
 

@@ -34,6 +34,16 @@ _PROPERTY = re.compile(r"!<[^>]*>|[&!][^\s,\[\]{}]*")
 _MAYBE_TYPED = re.compile(r"[-+.0-9~=<]|(?:[nN][uU]|[tT][rR]|[fF][aA])[a-zA-Z]{1,3}\Z")
 _LONGEST_TIMESTAMP = 40
 _MERGE = ("tag", "tag:yaml.org,2002:merge", "<<")
+# What ruamel.yaml raises on texts that it cannot read, beside its own errors.
+READ_ERRORS = (
+    YAMLError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+)
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 _PENDING = object()
 
@@ -147,6 +157,10 @@ def read_tree(text: str) -> Node | None:
         raise UnsafeYamlError(f"it is not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise UnsafeYamlError("its values are nested too deeply") from error
+    except UnsafeYamlError:
+        raise
+    except READ_ERRORS as error:
+        raise UnsafeYamlError(f"it cannot be read as YAML: {type(error).__name__}") from error
 
 
 class _Reader:
@@ -294,7 +308,7 @@ def _plain_value(text: str) -> Any:
         return text
     try:
         value = normal(YAML().load(text))
-    except (YAMLError, ValueError):
+    except READ_ERRORS:
         return text
     return text if isinstance(value, str | list | dict) else value
 
@@ -304,5 +318,5 @@ def _tagged_value(tag: str, text: str) -> Any:
         return text
     try:
         return normal(YAML().load(f"!<{tag}> {json.dumps(text)}"))
-    except (YAMLError, ValueError):
+    except READ_ERRORS:
         return ("tag", tag, text)
