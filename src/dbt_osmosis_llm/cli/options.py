@@ -54,7 +54,7 @@ def add_options(command: click.Command) -> None:
         with formatter.section(_HEADING):
             formatter.write_dl([row for param in ours if (row := param.get_help_record(context))])
 
-    command.format_options = format_apart  # type: ignore[method-assign]
+    command.format_options = format_apart  # type: ignore[assignment, method-assign]
 
 
 def _click_option(option: Option, flag: str) -> click.Option:
