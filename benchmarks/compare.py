@@ -1,87 +1,219 @@
-"""dbt-osmosis's own `--synthesize` and this plugin's, side by side on the demo project.
+"""dbt-osmosis's own `--synthesize` and this plugin's, side by side.
 
-Both document a fresh copy through the installed `dbt-osmosis` command, against a loopback server
-that answers every request well. Counted: requests, tokens (four characters each), texts, and how
-many requests about a model hold that model's SQL. Run with `make bench`.
+Both document a fresh copy of the same project through their `dbt-osmosis` command, against the same
+loopback provider with latency and limits; afterwards both run once more on what dbt-osmosis wrote,
+where nothing is missing. The projects are the demo and generated ones, whose lineage is known.
+
+    python benchmarks/compare.py --sizes 60 --dbt-osmosis build/dbt-osmosis/bin/dbt-osmosis
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import re
+import os
 import shutil
+import statistics
+import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-from tests.conftest import Shop, build_project, clean_environment
-from tests.server import LoopbackServer, Recorded, Reply, text_for
+import lineage
+import report
+from figures import MODEL, PROVIDER, Figures, Project, Took, figures, parents_in
+from generate import Table, generate
+from provider import Conditions, Provider
+from tests.conftest import BIN, KEY, Shop, build_project, clean_environment
+from tests.server import LoopbackServer
 
-from dbt_osmosis_llm.llm.usage import Price, Usage
+import ledger
 
-MODEL = "gpt-6-luna"
-
-
-def answer_to_host(request: Recorded, number: int) -> Reply | None:
-    """dbt-osmosis asks for JSON in words, with the columns in a SELECT that it made up."""
-    if "response_format" in request.body or "ONLY VALID JSON" not in request.text:
-        return None
-    select = re.search(r"SELECT (.*?) FROM", request.text, re.DOTALL)
-    names = select[1].split(", ") if select else []
-    columns = [{"name": name, "description": text_for(name)} for name in names]
-    return Reply(content=json.dumps({"description": text_for("table"), "columns": columns}))
+SIZES = (60, 300, 1000)
+_PACKAGES = ("dbt-osmosis-llm", "dbt-osmosis", "dbt-core", "dbt-duckdb", "openai", "sqlglot")
 
 
-def measure(built: Path, directory: Path, server: LoopbackServer, *, plugin: bool) -> list[str]:
-    server.reset()
-    server.script = answer_to_host
-    shutil.copytree(built, directory)
-    environ = clean_environment(
-        OPENAI_API_KEY="none",
-        OPENAI_BASE_URL=server.url,
-        OPENAI_MODEL=MODEL,
-        DBT_OSMOSIS_LLM="on" if plugin else "off",
-    )
-    shop = Shop(directory, environ)
-    before = shop.texts()
-    done = shop.document("--log-level", "WARNING")
-    assert done.returncode == 0, done.stderr
-    after = shop.texts()
-    models = [path.read_text() for path in directory.glob("models/**/*.sql")]
-    lines = {line.strip() for sql in models for line in sql.splitlines()}
-    phrases = [line for line in lines if len(line) > 12 and " " in line and "{" not in line]
-    holding = sum(any(p in request.text for p in phrases) for request in server.requests)
-    written = sum(1 for key, text in after.items() if text and not before.get(key))
-    cost = Price("openai", MODEL).of(
-        Usage(input_tokens=server.input_tokens, output_tokens=server.output_tokens)
-    )
-    return [
-        f"dbt-osmosis-llm {version('dbt-osmosis-llm')}"
-        if plugin
-        else f"dbt-osmosis {version('dbt-osmosis')} alone",
-        f"{len(server.requests)}",
-        f"{server.input_tokens:,}",
-        f"{server.output_tokens:,}",
-        f"${cost:.4f}",
-        f"{holding} of {len(server.requests)}",
-        f"{written}",
-    ]
+@dataclass(frozen=True)
+class Tool:
+    """A `dbt-osmosis` command, in whichever environment it is installed."""
+
+    name: str
+    command: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, directory: Path, *arguments: str, url: str, may_fail: bool = False) -> Took:
+        """Run `yaml document --synthesize` in a project, with a provider's address."""
+        environ = clean_environment(
+            LLM_PROVIDER=PROVIDER, OPENAI_API_KEY=KEY, OPENAI_BASE_URL=url, OPENAI_MODEL=MODEL
+        )
+        environ |= {"PATH": f"{self.command.parent}{os.pathsep}{environ['PATH']}", **self.environ}
+        command = [self.command, "yaml", "document", "--synthesize", "--log-level", "ERROR"]
+        started = time.monotonic()
+        with (directory / "run.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, *arguments], cwd=directory, env=environ, stdout=log, stderr=log
+            )
+            # Of this child alone: getrusage(RUSAGE_CHILDREN) has the largest of all there were.
+            _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode and not may_fail:
+            raise RuntimeError((directory / "run.log").read_text()[-3000:])
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        cpu_s = usage.ru_utime + usage.ru_stime
+        return Took(seconds, cpu_s, usage.ru_maxrss / unit, process.returncode)
+
+    def parse(self, directory: Path) -> None:
+        """Let dbt read a project and leave its cache."""
+        command = [self.command.parent / "dbt", "parse", "--quiet"]
+        subprocess.run(command, cwd=directory, env=clean_environment(), check=True)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What is installed beside the command."""
+        script = (
+            "import importlib.metadata as m, json, sys\n"
+            f"found = {{d.name.lower(): d.version for d in m.distributions()}}\n"
+            f"print(json.dumps({{n: found[n] for n in {_PACKAGES!r} if n in found}}))"
+        )
+        python = self.command.parent / "python"
+        done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True)
+        versions: dict[str, str] = json.loads(done.stdout)
+        return versions
+
+
+def tools(host: Path | None) -> tuple[Tool, Tool]:
+    """Return dbt-osmosis alone and with the plugin; without another environment, switched off."""
+    alone = Tool("dbt-osmosis", BIN / "dbt-osmosis", {"DBT_OSMOSIS_LLM": "off"})
+    if host is not None:
+        alone = Tool("dbt-osmosis", host.absolute())
+        if "dbt-osmosis-llm" in alone.versions:
+            raise SystemExit(f"{host} has the plugin; it must not")
+    return alone, Tool("dbt-osmosis-llm", BIN / "dbt-osmosis")
+
+
+def read_project(directory: Path, tables: Sequence[Table]) -> Project:
+    """Return a project as it is in its files, with its lineage if it is known."""
+    sql = {path.stem: path.read_text() for path in directory.glob("models/**/*.sql")}
+    return Project(sql, Shop(directory, {}).texts(), tables)
+
+
+def document(tool: Tool, project: Project, directory: Path, given: Conditions) -> Figures:
+    """Document a project, for good, and return what came of it."""
+    provider = Provider(given)
+    with LoopbackServer().running() as server:
+        server.script = provider
+        started_at = time.monotonic()
+        threads = ["--threads", str(given.concurrency)]
+        # dbt-osmosis ends with its first request that fails for good; that is a result, too.
+        took = tool.run(directory, *threads, url=server.url, may_fail=True)
+    after = Shop(directory, {}).texts()
+    parents = parents_in(directory / "target" / "manifest.json")
+    return figures(project, after, provider.served, parents, given, started_at, took)
+
+
+def run_idle(both: tuple[Tool, Tool], directory: Path, repeats: int) -> dict[str, Any]:
+    """Run both in turn on a project in which nothing is missing; return the medians."""
+    taken: dict[str, list[Took]] = {tool.name: [] for tool in both}
+    both[0].parse(directory)  # both read dbt's cache of it
+    before = _yaml_files(directory)
+    with LoopbackServer().running() as server:
+        for _ in range(repeats):
+            for tool in both:
+                taken[tool.name].append(tool.run(directory, url=server.url))
+        if server.requests or _yaml_files(directory) != before:
+            raise SystemExit(f"something was missing in {directory}")
+    return {
+        name: {
+            key: statistics.median(getattr(one, key) for one in runs)
+            for key in ("seconds", "cpu_s", "peak_mb")
+        }
+        for name, runs in taken.items()
+    }
+
+
+def _yaml_files(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted((directory / "models").rglob("*.yml"))}
+
+
+def measure(
+    name: str,
+    built: Path,
+    tables: Sequence[Table],
+    both: tuple[Tool, Tool],
+    given: Conditions,
+    repeats: int,
+) -> dict[str, Any]:
+    """Return the figures of one project, as JSON has them."""
+    project = read_project(built, tables)
+    found: dict[str, Any] = {"name": name, "models": len(project.models), "runs": {}}
+    for tool in both:
+        directory = built.parent / tool.name
+        shutil.copytree(built, directory)
+        found["runs"][tool.name] = asdict(document(tool, project, directory, given))
+        _say(f"{name}: {tool.name} took {found['runs'][tool.name]['seconds']:.0f} s")
+    if repeats:
+        # dbt-osmosis would rewrite what the plugin left as it was.
+        found["idle"] = run_idle(both, built.parent / both[0].name, repeats)
+        _say(f"{name}: {2 * repeats} runs without a request")
+    return found
+
+
+def measure_all(
+    both: tuple[Tool, Tool], given: Conditions, sizes: Sequence[int], repeats: int, *, demo: bool
+) -> Iterator[dict[str, Any]]:
+    """Make and measure one project after the other."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if demo:
+            built = build_project("demo", Path(scratch) / "demo" / "built")
+            yield measure("demo", built, (), both, given, 0)
+        for size in sizes:
+            built = Path(scratch) / str(size) / "built"
+            tables = generate(built, size)
+            idle = repeats if size in (min(sizes), max(sizes)) else 0  # enough to see the growth
+            yield measure(f"{size} models", built, tables, both, given, idle)
+            shutil.rmtree(built.parent)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    head = ["", "requests", "prompt tokens", "completion tokens", f"cost ({MODEL})"]
-    head += ["requests with SQL of the project", "texts written"]
-    with tempfile.TemporaryDirectory() as scratch, LoopbackServer().running() as server:
-        built = build_project("demo", Path(scratch) / "built")
-        rows = [
-            measure(built, Path(scratch) / name, server, plugin=name == "plugin")
-            for name in ("host", "plugin")
-        ]
-    for row in (head, ["---"] * len(head), *rows):
-        print(f"| {' | '.join(row)} |")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="models, e.g. 60,300")
+    parser.add_argument("--no-demo", action="store_true", help="generated projects alone")
+    parser.add_argument("--dbt-osmosis", type=Path, help="the command without the plugin")
+    parser.add_argument("--repeats", type=int, default=1, help="of the runs without a request")
+    parser.add_argument("--latency", type=float, default=0.5, help="seconds")
+    parser.add_argument("--requests-per-minute", type=int, default=600)
+    parser.add_argument("--tokens-per-minute", type=int, default=1_000_000)
+    parser.add_argument("--concurrency", type=int, default=16)
+    parser.add_argument("--all", action="store_true", help="reading SQL and the ledger, too")
+    parser.add_argument("--results", type=Path, help="where to write RESULTS.md and results.json")
+    asked = parser.parse_args()
+    both = tools(asked.dbt_osmosis)
+    given = Conditions(
+        asked.latency, asked.requests_per_minute, asked.tokens_per_minute, asked.concurrency
+    )
+    results = report.head(given, {tool.name: tool.versions for tool in both})
+    sizes = [int(size) for size in asked.sizes.split(",")]
+    projects = measure_all(both, given, sizes, asked.repeats, demo=not asked.no_demo)
+    results["projects"] = list(projects)
+    if asked.all:
+        results |= {"lineage": lineage.measure(), "ledger": ledger.measure()}
+    results["load_after"] = os.getloadavg()[0]
+    text = report.report(results)
+    print(text)
+    if asked.results:
+        (asked.results / "RESULTS.md").write_text(text)
+        (asked.results / "results.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -231,10 +231,11 @@ def generate(
     depth: int = 8,
     seed: int = 0,
     columns: tuple[int, int] = (12, 40),
-    described: bool = False,
     models_per_file: int = 10,
 ) -> list[Table]:
     """Write the project, its DuckDB file and ``lineage.json``, and return its tables.
+
+    Sources have all their texts, models none.
 
     Args:
         directory: Made; what is in it is overwritten.
@@ -242,8 +243,6 @@ def generate(
         depth: Longest chain of models.
         seed: The same seed makes the same project.
         columns: Fewest and most columns of a table.
-        described: Give every model and column a text, so that nothing is missing. Sources always
-            have theirs.
         models_per_file: Models of one folder, whose texts are in one YAML file.
     """
     tables = invent(models, depth=depth, seed=seed, columns=columns)
@@ -257,7 +256,7 @@ def generate(
             group = made[start : start + models_per_file]
             folder = f"area_{layer}_{start // models_per_file:03}"
             path = f"models/layer_{layer}/{folder}"
-            files[f"{path}/_{folder}.yml"] = _models_yaml(group, described=described)
+            files[f"{path}/_{folder}.yml"] = _models_yaml(group)
             for table in group:
                 files[f"{path}/{table.name}.sql"] = sql_of(table, _jinja)
     for name, text in files.items():
@@ -294,7 +293,8 @@ def _fill_database(path: Path, tables: Sequence[Table]) -> None:
 def _text(table: Table, column: Column | None = None) -> str:
     if column is None:
         return f"One row per {table.name.split('_')[1]} of the shop."
-    return f"{column.name.rsplit('_', 1)[0].replace('_', ' ').capitalize()} as the shop counts it."
+    words, number = column.name.rsplit("_", 1)
+    return f"{words.replace('_', ' ').capitalize()} as the shop counts it, kept as {number}."
 
 
 def _entry(table: Table, *, described: bool, indent: str) -> str:
@@ -305,13 +305,11 @@ def _entry(table: Table, *, described: bool, indent: str) -> str:
         lines.append(f"    - name: {column.name}")
         if described:
             lines.append(f"      description: {_text(table, column)}")
-            # dbt-osmosis writes types; a project in which nothing is missing has them.
-            lines.append(f"      data_type: {column.data_type.split('(')[0].upper()}")
     return "".join(f"{indent}{line}\n" for line in lines)
 
 
-def _models_yaml(tables: Sequence[Table], *, described: bool) -> str:
-    entries = [_entry(table, described=described, indent="  ") for table in tables]
+def _models_yaml(tables: Sequence[Table]) -> str:
+    entries = [_entry(table, described=False, indent="  ") for table in tables]
     return "version: 2\n\nmodels:\n" + "\n".join(entries)
 
 
@@ -361,7 +359,6 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models-per-file", type=int, default=10)
-    parser.add_argument("--described", action="store_true", help="nothing is missing")
     given = vars(parser.parse_args())
     tables = generate(given.pop("directory"), given.pop("models"), **given)
     columns = [column for table in tables if table.layer for column in table.columns]

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import sqlalchemy as sa
+from rows import Row, bounded, markdown
 
 from dbt_osmosis_llm.ledger import Ledger, Run, tables
 from dbt_osmosis_llm.ledger.client import LedgerClient
@@ -122,23 +123,32 @@ def measure_lookups(ledger: Ledger) -> tuple[float, float]:
     return one_by_one, time.perf_counter() - started
 
 
+def measure(url: str | None = None, calls: int = 640) -> list[Row]:
+    """Return what calls and lookups take in an empty ledger, in a file without a URL."""
+    with (
+        tempfile.TemporaryDirectory(dir=".") as folder,  # on a disk, which /tmp may not be
+        Ledger.open(url or Path(folder, "ledger.db")) as ledger,
+    ):
+        added, hits = measure_calls(ledger, calls)
+        one_by_one_s, at_once_s = measure_lookups(ledger)
+    added_ms, hit_ms = percentile(added, 95), percentile(hits, 95)
+    lookups = {"one by one": one_by_one_s, "at once": at_once_s}
+    return [
+        bounded(f"added to a call, {IN_FLIGHT} at once, p95", added_ms, MOST_ADDED_MS, "ms"),
+        bounded("a call that the ledger answers, p95", hit_ms, None, "ms"),
+        *(
+            bounded(f"{LOOKUPS:,} lookups {how}", seconds, MOST_LOOKUPS_S, "s")
+            for how, seconds in lookups.items()
+        ),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--url", help="of the ledger; a SQLite file when not given")
     parser.add_argument("--calls", type=int, default=640)
-    arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(dir=".") as folder,  # on a disk, which /tmp may not be
-        Ledger.open(arguments.url or Path(folder, "ledger.db")) as ledger,
-    ):
-        added, hits = measure_calls(ledger, arguments.calls)
-        one_by_one, at_once = measure_lookups(ledger)
-    print(f"{arguments.calls} calls, {IN_FLIGHT} in flight, {LATENCY_S * 1000:.0f} ms each")
-    for name, values in {"added": added, "hit": hits}.items():
-        shown = ", ".join(f"p{p} {percentile(values, p):.2f} ms" for p in (50, 95, 99))
-        print(f"{name:6} {shown}")
-    print(f"{LOOKUPS:,} lookups: {one_by_one:.2f} s one by one, {at_once:.2f} s at once")
-    print(f"aims: added p95 {MOST_ADDED_MS:.0f} ms, lookups {MOST_LOOKUPS_S:.0f} s")
+    given = parser.parse_args()
+    print(markdown(measure(given.url, given.calls)))
 
 
 if __name__ == "__main__":
