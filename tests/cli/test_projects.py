@@ -359,6 +359,8 @@ def test_the_formatter_gets_the_files_that_were_changed(run: Run) -> None:
 def test_a_second_run_changes_nothing_and_asks_nobody(run: Run) -> None:
     files = run.files()
     run.server.requests.clear()
+    # dbt's partial parsing stumbles over changed files of sources, whoever has changed them.
+    (run.directory / "target/partial_parse.msgpack").unlink(missing_ok=True)
     again = run.shop.document(*run.team.arguments)
     assert again.returncode == run.team.exit_code, again.stderr
     assert [request.text for request in run.server.requests] == []
