@@ -136,7 +136,7 @@ def figures(
         prompt_tokens=usage.input_tokens,
         cached_tokens=usage.cached_tokens,
         completion_tokens=usage.output_tokens,
-        cost_usd=Price(PROVIDER, MODEL).of(usage),
+        cost_usd=cost_usd(answered),
         model_requests=len(about_models),
         with_sql=sum(_holds(one.prompt, project.models[one.asked.node]) for one in about_models),
         **_derived(project, after, answered),
@@ -153,6 +153,15 @@ def figures(
         bound_s=bound_s,
         bound_by=bound_by,
     )
+
+
+def cost_usd(answered: Iterable[Served]) -> float | None:
+    """Return the cost request by request: long prompts have other prices than short ones."""
+    price = Price(PROVIDER, MODEL)
+    costs = [
+        price.of(Usage(one.prompt_tokens, one.cached_tokens, one.output_tokens)) for one in answered
+    ]
+    return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 def parents_in(manifest: Path) -> dict[str, list[str]]:

@@ -23,10 +23,11 @@ Run = Mapping[str, Any]
 def head(given: Conditions, versions: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Return how a comparison is made, as JSON has it; nothing is measured yet."""
     price = Price(PROVIDER, MODEL)
-    million = {
-        "prompt": Usage(input_tokens=10**6),
-        "cached": Usage(input_tokens=10**6, cached_tokens=10**6),
-        "completion": Usage(output_tokens=10**6),
+    # Of prompts as short as these: a million tokens at once would have another price.
+    thousand = {
+        "prompt": Usage(input_tokens=1000),
+        "cached": Usage(input_tokens=1000, cached_tokens=1000),
+        "completion": Usage(output_tokens=1000),
     }
     return {
         "date": date.today().isoformat(),
@@ -37,7 +38,9 @@ def head(given: Conditions, versions: Mapping[str, Mapping[str, str]]) -> dict[s
         "versions": versions,
         "conditions": {**asdict(given), "output_tokens_per_s": OUTPUT_TOKENS_PER_S},
         "model": MODEL,
-        "usd_per_million": {name: price.of(usage) for name, usage in million.items()},
+        "usd_per_million": {
+            name: 1000 * (price.of(usage) or 0.0) for name, usage in thousand.items()
+        },
     }
 
 
