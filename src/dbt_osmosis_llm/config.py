@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-PROMPT_ENV_PREFIX = "OSMOSIS_LLM_PROMPT_"
+_ENV_PREFIX = "OSMOSIS_LLM_"
+PROMPT_ENV_PREFIX = f"{_ENV_PREFIX}PROMPT_"
 _FOLDER = ".dbt-osmosis-llm"
 """In the project: what is kept from one run to the next."""
 
@@ -31,10 +32,17 @@ class SettingsError(ValueError):
     """A setting that cannot be used, said in one line with the remedy."""
 
 
-def did_you_mean(value: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for a likely typo, else an empty string."""
-    close = difflib.get_close_matches(value.lower(), list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+def did_you_mean(value: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return `` Did you mean 'x'?`` for a likely typo, else an empty string.
+
+    Args:
+        value: What the user wrote, without the prefix.
+        known: What there is, without the prefix.
+        prefix: Of all of them, which makes none more like another.
+    """
+    by_lower = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(value.lower(), list(by_lower), n=1)
+    return f" Did you mean {prefix + by_lower[close[0]]!r}?" if close else ""
 
 
 def _boolean(text: str) -> bool:
@@ -454,8 +462,10 @@ def load_settings(
         environ: Instead of the process's environment.
 
     Raises:
-        SettingsError: A value that cannot be used or a key that does not exist.
+        SettingsError: A value that cannot be used, a key or a variable that does not exist.
     """
+    overrides = _prompt_overrides(environ)
+    _refuse_unknown_variables(environ)
     project = _project_settings(project_dir, cli_vars)
     values: dict[str, Any] = {}
     for option in OPTIONS:
@@ -474,7 +484,7 @@ def load_settings(
         # The name of another vendor's model would be of no use.
         if own.strip().lower() == str(values.get("provider", Settings.provider)).strip().lower():
             values["project_model"] = model
-    return Settings(**values, prompt_overrides=_prompt_overrides(environ))
+    return Settings(**values, prompt_overrides=overrides)
 
 
 def _parsed(option: Option, text: str, where: str) -> Any:
@@ -548,6 +558,20 @@ def _prompt_overrides(environ: Mapping[str, str] | None) -> dict[str, str]:
         if (text := read_env(name, environ)) is not None:
             overrides[key] = text
     return overrides
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str] | None) -> None:
+    # A typo in the name of a budget must not mean that there is none.
+    names = (option.env for option in OPTIONS if option.env)
+    known = [name.removeprefix(_ENV_PREFIX) for name in names if name.startswith(_ENV_PREFIX)]
+    for name in sorted(os.environ if environ is None else environ):
+        rest = name.removeprefix(_ENV_PREFIX)
+        is_ours = name.startswith(_ENV_PREFIX) and not name.startswith(PROMPT_ENV_PREFIX)
+        if is_ours and rest not in known:
+            raise SettingsError(
+                f"{name} is not a setting.{did_you_mean(rest, known, _ENV_PREFIX)} "
+                "Correct its name or unset it."
+            )
 
 
 def without_credentials(url: str) -> str:

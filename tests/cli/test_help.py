@@ -66,6 +66,13 @@ def test_the_help_of_our_commands_fits_80_columns(name: str) -> None:
     assert max(map(len, done.output.splitlines())) <= COLUMNS
 
 
+def test_what_our_commands_do_is_said_whole_in_the_list() -> None:
+    shown = CliRunner().invoke(commands.llm, ["--help"], terminal_width=COLUMNS).output
+    listed = shown.partition("Commands:")[2]
+    assert "..." not in listed
+    assert re.findall(r"^  ([a-z]+)  ", listed, re.M) == sorted(commands.llm.commands)
+
+
 def test_a_host_that_writes_its_help_in_another_way_keeps_it() -> None:
     class Fancy(click.Command):
         def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

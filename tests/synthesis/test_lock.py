@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import ruamel.yaml
 
+from dbt_osmosis_llm.config import SettingsError
 from dbt_osmosis_llm.evidence.fingerprint import Fingerprint, text_hash
 from dbt_osmosis_llm.synthesis.lock import LOCK_NAME, LockEntry, LockFile
 
@@ -73,6 +74,14 @@ def test_a_change_changes_its_line_alone(path: Path) -> None:
     assert [old for old, new in zip(before, after, strict=True) if old != new] == [
         line for line in before if line.startswith("    b:")
     ]
+
+
+def test_a_newer_file_is_neither_read_nor_replaced(path: Path) -> None:
+    text = written(path, ("model.a", "x")).replace("version: 1", "version: 2")
+    path.write_text(text, "utf-8")
+    with pytest.raises(SettingsError, match=r"is of version 2; .* Upgrade"):
+        LockFile(path)
+    assert path.read_text("utf-8") == text
 
 
 def test_nothing_new_writes_nothing(path: Path) -> None:

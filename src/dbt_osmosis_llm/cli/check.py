@@ -50,11 +50,11 @@ def check(
     project_dir: str,
     **host_options: Any,
 ) -> None:
-    """List texts that are missing, stale, orphaned or at odds with others.
+    """List texts that are missing, stale, orphaned or at odds.
 
-    No model is asked, no warehouse is read, nothing is written. SELECTION is paths or names, as
-    for `yaml document`. Exit code 0: all is well, 1: something is listed, 2: it could not be
-    checked.
+    At odds is a column with the column that it is unchanged. No model is asked, no warehouse is
+    read, nothing is written. SELECTION is paths or names, as for `yaml document`. Exit code 0: all
+    is well, 1: something is listed, 2: it could not be checked.
     """
     from dbt_osmosis_llm.cli.errors import user_errors
     from dbt_osmosis_llm.host.context import open_context

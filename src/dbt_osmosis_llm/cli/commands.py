@@ -25,7 +25,10 @@ def llm() -> None:
 @setting_options("prompt_file")
 @project_dir_option
 def prompts(project_dir: str, **kwargs: object) -> None:
-    """Print the prompts in force as a prompt file; an unusable one is reported."""
+    """Print the prompts in force as a prompt file.
+
+    A prompt file that cannot be used is reported.
+    """
     from dbt_osmosis_llm.cli.errors import user_errors
     from dbt_osmosis_llm.config import load_settings
     from dbt_osmosis_llm.llm.prompts import dump_prompts, load_prompts
@@ -40,7 +43,10 @@ def prompts(project_dir: str, **kwargs: object) -> None:
 @project_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def providers(project_dir: str, *, as_json: bool) -> None:
-    """List the providers, what each needs, and what of it is set; no value is shown."""
+    """List the providers, what each needs, and what of it is set.
+
+    No value is shown.
+    """
     from dbt_osmosis_llm.cli.errors import user_errors
     from dbt_osmosis_llm.cli.providers import print_providers, provider_facts
     from dbt_osmosis_llm.config import load_settings

@@ -33,10 +33,10 @@ _MAX_CANDIDATES = 10
 def explain(
     node: str, column: str | None, project_dir: str, *, prompt: bool, as_json: bool, **kwargs: Any
 ) -> None:
-    """Show what is known of a table or column, what would be asked about it, and why.
+    """Show what is known of a table or column, and what is done.
 
-    NODE is the name of a model, source table or seed, or its dbt unique id. Nothing is asked and
-    nothing is written.
+    That is: what would be asked about it or copied, and why. NODE is the name of a model, source
+    table or seed, or its dbt unique id. Nothing is asked and nothing is written.
     """
     from dbt_osmosis_llm.cli import tables
     from dbt_osmosis_llm.cli.errors import user_errors

@@ -42,7 +42,10 @@ _STDOUT = "-"
 def export(
     project_dir: str, format: Any, where: str, run_id: str | None, since: datetime | None
 ) -> None:
-    """Write the calls on record, two rows each, as Parquet, JSON lines or CSV."""
+    """Write the calls on record as Parquet, JSON lines or CSV.
+
+    Each call has two rows, for its start and its end.
+    """
     from dbt_osmosis_llm.cli.errors import UserError
     from dbt_osmosis_llm.ledger.places import ExportError
 

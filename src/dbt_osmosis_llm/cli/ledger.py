@@ -160,7 +160,7 @@ def calls(
 @click.argument("call", metavar="CALL")
 @_json_option
 def show(project_dir: str, call: str, *, as_json: bool) -> None:
-    """Show a call: prompt, answer, usage, and what was written from it."""
+    """Show a call: prompt, answer, usage, and what was written."""
     from dbt_osmosis_llm.cli import tables
 
     with open_ledger(project_dir) as ledger:
@@ -213,7 +213,10 @@ def stats(
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune(project_dir: str, older_than: float, *, yes: bool) -> None:
-    """Delete old calls; their answers have to be paid for again where they are needed."""
+    """Delete old calls.
+
+    Their answers have to be paid for again where they are needed.
+    """
     with open_ledger(project_dir) as ledger:
         limit = datetime.now(timezone.utc) - timedelta(days=older_than)
         count = ledger.count(until=limit)
@@ -230,7 +233,10 @@ def prune(project_dir: str, older_than: float, *, yes: bool) -> None:
 @click.command()
 @project_dir_option
 def verify(project_dir: str) -> None:
-    """Compute all hashes again and name each call that does not match; exit code 1 if any."""
+    """Compute all hashes again and name calls that do not match.
+
+    Exit code 1 if there is one.
+    """
     wrong = 0
     with open_ledger(project_dir) as ledger:
         count = ledger.count()

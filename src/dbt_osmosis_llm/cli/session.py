@@ -81,14 +81,14 @@ class Session:
         project_dir = context.project.config.project_dir
         kept = self.settings.lineage_place(project_dir)
         cache = FactsCache(kept) if kept and not self.settings.plan_only else None
-        self._project = HostProject(
-            context,
-            **project_options(context, self.settings, self._config, self.prompts),
-            read_query=cache.facts if cache else read_query,
-            files=self.files,
-        )
-        self._project.begin(self.settings.refresh)
         with user_errors():
+            self._project = HostProject(
+                context,
+                **project_options(context, self.settings, self._config, self.prompts),
+                read_query=cache.facts if cache else read_query,
+                files=self.files,
+            )
+            self._project.begin(self.settings.refresh)
             self._project.check_targets()
         progress = Progress()
         engine = Engine(

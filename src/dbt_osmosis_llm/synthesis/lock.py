@@ -14,15 +14,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dbt_osmosis_llm.config import SettingsError
 from dbt_osmosis_llm.evidence.fingerprint import Fingerprint, text_hash
 
 LOCK_NAME = "dbt-osmosis-llm.lock.yml"
-_HEADER = """\
+_VERSION = 1
+_HEADER = f"""\
 # Texts that dbt-osmosis-llm wrote, for git. A text that is not in here, or has changed since, is
 # yours and is never touched. In a merge conflict take either side.
-version: 1
+version: {_VERSION}
 nodes:
 """
+_VERSION_LINE = re.compile(r"version:\s*(\d{1,9})\s*\Z")
 _NODE = re.compile(r"  (\S.*):\s*\Z")
 _TEXT = re.compile(r'    ("(?:[^"\\]|\\.)*"|[^\s":][^:]*): (\{.*\})\s*\Z')
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
@@ -76,6 +79,9 @@ class LockFile:
 
     Args:
         path: Where it is or will be; without one it says nothing and nothing is kept.
+
+    Raises:
+        SettingsError: A newer version of this package wrote it: it would be read and kept wrong.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -154,6 +160,11 @@ def _read(path: Path) -> dict[str, dict[str, LockEntry]]:
     entries: dict[str, dict[str, LockEntry]] = {}
     node_id = ""
     for line in lines:
+        if (version := _VERSION_LINE.match(line)) and int(version[1]) > _VERSION:
+            raise SettingsError(
+                f"{path.name} is of version {version[1]}; this dbt-osmosis-llm knows {_VERSION}. "
+                "Upgrade it to the one that wrote the file."
+            )
         if node := _NODE.match(line):
             node_id = _key_of(node[1])
         elif node_id and (text := _TEXT.match(line)) and (entry := _entry_of(text[2])):
