@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import ruamel.yaml
+from click.testing import CliRunner
 
 from tests.server import LoopbackServer
 
@@ -54,6 +56,12 @@ def _loopback_only(self: socket.socket, address: object) -> None:
 
 
 socket.socket.connect = _loopback_only  # type: ignore[assignment, method-assign]
+
+
+def cli_runner() -> CliRunner:
+    """Return one that keeps stdout and stderr apart, as click 8.1 has to be told."""
+    knows = "mix_stderr" in inspect.signature(CliRunner).parameters
+    return CliRunner(mix_stderr=False) if knows else CliRunner()  # type: ignore[call-arg]
 
 
 def pytest_runtest_setup() -> None:

@@ -25,6 +25,8 @@ PYTHONS = "3.10 3.11 3.12 3.13"
 RESOLUTIONS = "highest lowest-direct"
 # The oldest packages have wheels for these alone; elsewhere they would be compiled.
 OLDEST_ON = ("3.10", "3.11")
+# The newest adapter asks for parts of dbt's that the oldest dbt-core's time did not have.
+OLDEST_ADAPTER = "dbt-duckdb<1.9"
 SHOWN = ("dbt-core", "dbt-osmosis", "openai", "anthropic", "google-genai", "sqlglot")
 
 
@@ -108,7 +110,8 @@ def install(cell: Cell) -> None:
     resolve = ("--resolution", cell.resolution, "--python", str(cell.interpreter))
     uv("pip", "compile", *resolve, "--all-extras", "pyproject.toml", "--output-file", str(pins))
     into = ("--python", str(cell.interpreter), "--constraint", str(pins))
-    uv("pip", "install", *into, "--group", "dev", "--editable", ".")
+    adapter = [] if cell.resolution == "highest" else [OLDEST_ADAPTER]
+    uv("pip", "install", *into, "--group", "dev", "--editable", ".", *adapter)
 
 
 def installed(cell: Cell) -> dict[str, str]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from dbt_osmosis.cli.main import cli
 from dbt_osmosis.core import llm as host_llm
 from dbt_osmosis.core import test_suggestions as host_suggestions
 
-from tests.conftest import KEY, Shop
+from tests.conftest import KEY, Shop, cli_runner
 from tests.server import LoopbackServer, Recorded, Reply
 
 CLIENT = host_llm.get_llm_client
@@ -29,7 +29,7 @@ def run(
 
     def invoke(*arguments: str, **environ: str) -> Result:
         openai = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url, "COLUMNS": "80"}
-        return CliRunner().invoke(cli, arguments, env={**openai, **environ})
+        return cli_runner().invoke(cli, arguments, env={**openai, **environ})
 
     return invoke
 

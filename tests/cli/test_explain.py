@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from dbt_osmosis.cli.main import cli
 
 from dbt_osmosis_llm.cli.explanation import Explanation
@@ -23,7 +22,7 @@ from dbt_osmosis_llm.llm.prompts import load_prompts
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
 from dbt_osmosis_llm.synthesis.engine import Engine
 from dbt_osmosis_llm.synthesis.report import NodeOutcome
-from tests.conftest import Shop
+from tests.conftest import Shop, cli_runner
 from tests.server import LoopbackServer
 
 
@@ -229,7 +228,7 @@ MISTAKES = [
 def test_mistakes_are_one_line(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shop.directory)
     for arguments, says in MISTAKES:
-        done = CliRunner().invoke(cli, ["llm", "explain", *arguments])
+        done = cli_runner().invoke(cli, ["llm", "explain", *arguments])
         assert (done.exit_code, done.stdout) == (2, "")
         last = done.stderr.splitlines()[-1]
         assert last.startswith("Error: ")

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from dbt_osmosis_llm.cli import commands
 from dbt_osmosis_llm.cli.options import add_options
 from dbt_osmosis_llm.config import OPTIONS
-from tests.conftest import BIN, clean_environment
+from tests.conftest import BIN, clean_environment, cli_runner
 
 COLUMNS = 80
 HEADING = "Options of dbt-osmosis-llm, for --synthesize:"
@@ -60,14 +59,14 @@ def test_our_options_stand_under_one_heading_below_those_of_the_host(
 
 @pytest.mark.parametrize("name", OURS)
 def test_the_help_of_our_commands_fits_80_columns(name: str) -> None:
-    done = CliRunner().invoke(OURS[name], ["--help"], terminal_width=COLUMNS)
+    done = cli_runner().invoke(OURS[name], ["--help"], terminal_width=COLUMNS)
     assert done.exit_code == 0
     assert "--help" in done.output
     assert max(map(len, done.output.splitlines())) <= COLUMNS
 
 
 def test_what_our_commands_do_is_said_whole_in_the_list() -> None:
-    shown = CliRunner().invoke(commands.llm, ["--help"], terminal_width=COLUMNS).output
+    shown = cli_runner().invoke(commands.llm, ["--help"], terminal_width=COLUMNS).output
     listed = shown.partition("Commands:")[2]
     assert "..." not in listed
     assert re.findall(r"^  ([a-z]+)  ", listed, re.M) == sorted(commands.llm.commands)

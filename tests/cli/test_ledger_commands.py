@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from dbt_osmosis.cli.main import cli
 
 from dbt_osmosis_llm.ledger import Call, Ledger, Run, Text, tables
@@ -28,7 +28,7 @@ from dbt_osmosis_llm.llm.client import LLMConfig, build_client
 from dbt_osmosis_llm.llm.exceptions import LLMError, LLMResponseError
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
-from tests.conftest import KEY, Shop, clean_environment
+from tests.conftest import KEY, Shop, clean_environment, cli_runner
 from tests.server import LoopbackServer, Recorded, Reply, text_for
 
 FILE = ".dbt-osmosis-llm/ledger.db"
@@ -52,7 +52,7 @@ class Filled:
 
     def __call__(self, *arguments: str, **environ: str) -> Result:
         """Run ``dbt-osmosis llm`` in this process, in the project."""
-        return CliRunner().invoke(cli, ["llm", *arguments], env={"COLUMNS": "80", **environ})
+        return cli_runner().invoke(cli, ["llm", *arguments], env={"COLUMNS": "80", **environ})
 
     def about(self, table: str) -> list[Call]:
         return [call for call in self.calls if call.custom_id == f"model.shop.{table}"]
@@ -433,7 +433,7 @@ def test_prune(filled: Filled, age: str, left: int) -> None:
 
 @pytest.mark.parametrize(("answer", "left"), [("n\n", 5), ("\n", 5), ("", 5), ("y\n", 0)])
 def test_prune_asks(filled: Filled, answer: str, left: int) -> None:
-    done = CliRunner().invoke(cli, ["llm", "prune", "--older-than", "0h"], input=answer)
+    done = cli_runner().invoke(cli, ["llm", "prune", "--older-than", "0h"], input=answer)
     assert done.stdout == ""
     assert f"Delete 5 calls of 5 from {filled.file}, for good? [y/N]" in done.stderr
     assert done.exit_code == (1 if left else 0)
@@ -497,7 +497,7 @@ def test_without_a_ledger_none_is_made(
         ("nosuchdatabase://host/name", "'nosuchdatabase'"),
     ):
         environ = {} if place is None else {"OSMOSIS_LLM_LEDGER_URL": place}
-        done = CliRunner().invoke(cli, ["llm", *arguments], env=environ)
+        done = cli_runner().invoke(cli, ["llm", *arguments], env=environ)
         assert (done.exit_code, done.stdout) == (2, ""), place
         assert says in done.stderr
         assert done.stderr.startswith("Error: ")

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from dbt_osmosis_llm.cli.commands import llm
 from dbt_osmosis_llm.ledger import Call, Ledger, LedgerError, Run
 from dbt_osmosis_llm.ledger.export import Event, events, events_of, export, metadata_of, write_text
 from dbt_osmosis_llm.ledger.places import ExportError
+from tests.conftest import cli_runner
 
 AT = datetime(2026, 11, 20, 10, 30, 0, 123456, tzinfo=timezone.utc)
 RUN = Run(
@@ -248,7 +249,7 @@ def project(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(
+    return cli_runner().invoke(
         llm, ["export", *arguments], env={"OSMOSIS_LLM_LEDGER_URL": str(Path("ledger.db"))}
     )
 

@@ -254,8 +254,8 @@ def test_a_bucket_read_by_duckdb(ledger: Ledger, bucket: Target) -> None:
     for number in range(3):
         ledger.record(call(number, cost_usd=0.5))
     export(ledger, bucket.where)
-    calls = bucket.read()
-    assert isinstance(calls, pyarrow.dataset.Dataset)
+    calls = bucket.read().to_table()  # today's DuckDB cannot filter the datasets of old pyarrows
+    assert isinstance(calls, pyarrow.Table)
     query = (
         "SELECT date, sum((payload->>'cost_usd')::DOUBLE), min(payload->>'custom_id') FROM calls "
         "WHERE event_type <> 'llm_start' GROUP BY ALL"

@@ -259,7 +259,7 @@ def _cost(call: Call) -> str:
 
 def printable(text: str) -> str:
     """Return text that does nothing to a terminal and that stdout can take."""
-    encoding = sys.stdout.encoding or "utf-8"
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # None: closed
     shown = text.replace("\r\n", "\n").translate(_CONTROLS)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
