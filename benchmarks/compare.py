@@ -39,6 +39,22 @@ SIZES = (60, 300, 1000)
 _PACKAGES = ("dbt-osmosis-llm", "dbt-osmosis", "dbt-core", "dbt-duckdb", "openai", "sqlglot")
 
 
+# A child's peak memory begins with that of the process that starts it: this one stays small.
+_WATCH = """
+import json, os, subprocess, sys, time
+started = time.monotonic()
+process = subprocess.Popen(sys.argv[1:], stdout=2)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps({
+    "seconds": time.monotonic() - started,
+    "cpu_s": usage.ru_utime + usage.ru_stime,
+    "peak_mb": usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10),
+    "exit_code": os.waitstatus_to_exitcode(status),
+}))
+process.returncode = 0
+"""
+
+
 @dataclass(frozen=True)
 class Tool:
     """A `dbt-osmosis` command, in whichever environment it is installed."""
@@ -54,20 +70,19 @@ class Tool:
         )
         environ |= {"PATH": f"{self.command.parent}{os.pathsep}{environ['PATH']}", **self.environ}
         command = [self.command, "yaml", "document", "--synthesize", "--log-level", "ERROR"]
-        started = time.monotonic()
         with (directory / "run.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command, *arguments], cwd=directory, env=environ, stdout=log, stderr=log
+            done = subprocess.run(
+                [sys.executable, "-S", "-c", _WATCH, *command, *arguments],
+                cwd=directory,
+                env=environ,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                check=True,
             )
-            # Of this child alone: getrusage(RUSAGE_CHILDREN) has the largest of all there were.
-            _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode and not may_fail:
+        took = Took(**json.loads(done.stdout))
+        if took.exit_code and not may_fail:
             raise RuntimeError((directory / "run.log").read_text()[-3000:])
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        cpu_s = usage.ru_utime + usage.ru_stime
-        return Took(seconds, cpu_s, usage.ru_maxrss / unit, process.returncode)
+        return took
 
     def parse(self, directory: Path) -> None:
         """Let dbt read a project and leave its cache."""

@@ -434,7 +434,7 @@ def test_prune(filled: Filled, age: str, left: int) -> None:
 @pytest.mark.parametrize(("answer", "left"), [("n\n", 5), ("\n", 5), ("", 5), ("y\n", 0)])
 def test_prune_asks(filled: Filled, answer: str, left: int) -> None:
     done = cli_runner().invoke(cli, ["llm", "prune", "--older-than", "0h"], input=answer)
-    assert done.stdout == ""
+    assert done.stdout.strip() in ("", answer.strip())  # click 8.1's runner echoes the answer
     assert f"Delete 5 calls of 5 from {filled.file}, for good? [y/N]" in done.stderr
     assert done.exit_code == (1 if left else 0)
     assert len(json.loads(filled("calls", "--json").stdout)) == left

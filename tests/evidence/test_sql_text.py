@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+import sqlglot
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sqlglot.dialects.dialect import Dialect
@@ -121,7 +122,9 @@ def tokens(dialect: str, sql: str) -> list[tuple[Any, str]]:
     return [(token.token_type, token.text) for token in found]
 
 
-# The same every time: sqlglot takes some rare texts that no warehouse does, such as `1q'[a  b]'`.
+# The same every time: sqlglot takes some rare texts that no warehouse does, such as `1q'[a  b]'`,
+# and its older versions end quotes where none does.
+@pytest.mark.skipif(int(sqlglot.__version__.split(".")[0]) < 30, reason="an oracle of today")
 @settings(max_examples=500, derandomize=True)
 @given(texts_of_dialects())
 def test_no_dialect_sees_another_statement(example: tuple[str, str]) -> None:

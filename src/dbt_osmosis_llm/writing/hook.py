@@ -20,6 +20,8 @@ from dbt_osmosis.core.exceptions import OsmosisError
 from dbt_osmosis.core.schema import writer
 
 from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.evidence.fingerprint import hash_of
+from dbt_osmosis_llm.writing import target_path
 from dbt_osmosis_llm.writing.patch import UnsafeYamlError, check, patched
 from dbt_osmosis_llm.writing.reconcile import reconciled
 
@@ -48,6 +50,8 @@ class MinimalWriting:
         self.own_references: Mapping[str, str] = {}
         """References to docs blocks of ours, each with the block's text."""
         self._safe: set[Path] = set()
+        self._synced: dict[Path, str] = {}
+        """File to a hash of what its nodes said when it was written."""
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -144,36 +148,43 @@ class MinimalWriting:
 
         def preflight(context: Any, nodes: Sequence[Any]) -> None:
             try:
-                host(context, nodes)
+                if not self._holds(_target(context, nodes), nodes):
+                    host(context, nodes)
             except _UNREADABLE as error:
-                self._leave(sync._resolve_sync_yaml_paths(context, nodes[0])[1], error)
+                self._leave(target_path(context, nodes[0]), error)
 
         return preflight
 
     def sync_node_group_to_yaml(self, host: Callable[..., None]) -> Callable[..., None]:
-        """Pass over the nodes of a file that is left alone."""
+        """Pass over the nodes of a file that is left alone or holds what they say."""
 
         def sync_group(context: Any, nodes: Sequence[Any], *, commit: bool = True) -> None:
-            if nodes and not self._is_left_alone(context, nodes[0]):
-                host(context, nodes, commit=commit)
+            if nodes:
+                self._sync(context, nodes, commit, lambda: host(context, nodes, commit=commit))
 
         return sync_group
 
     def sync_single_node_to_yaml(self, host: Callable[..., None]) -> Callable[..., None]:
-        """Pass over a node of a file that is left alone."""
+        """Pass over a node of a file that is left alone or holds what it says."""
 
         def sync_one(context: Any, node: Any, *, commit: bool = True) -> None:
-            if not self._is_left_alone(context, node):
-                host(context, node, commit=commit)
+            self._sync(context, [node], commit, lambda: host(context, node, commit=commit))
 
         return sync_one
 
-    def _is_left_alone(self, context: Any, node: Any) -> bool:
-        if not self.left_alone:
-            return False
-        with suppress(OsmosisError):
-            return sync._resolve_sync_yaml_paths(context, node)[1].resolve() in self.left_alone
-        return False
+    def _sync(
+        self, context: Any, nodes: Sequence[Any], commit: bool, host: Callable[[], None]
+    ) -> None:
+        path = _target(context, nodes)
+        if path in self.left_alone or self._holds(path, nodes):
+            return
+        host()
+        if commit and path is not None:
+            self._synced[path] = _said(nodes)
+
+    def _holds(self, path: Path | None, nodes: Sequence[Any]) -> bool:
+        # A file is written when its last text is there, and all files once more at the end.
+        return path in self._synced and self._synced[path] == _said(nodes)
 
     def read_yaml(self, host: Callable[..., Any]) -> Callable[..., Any]:
         """Take a file that cannot be read for one that says nothing."""
@@ -186,6 +197,19 @@ class MinimalWriting:
                 return {}
 
         return read
+
+
+def _target(context: Any, nodes: Sequence[Any]) -> Path | None:
+    """Return the file that nodes are written to, None where dbt-osmosis has none."""
+    with suppress(OsmosisError):
+        return target_path(context, nodes[0]).resolve()
+    return None
+
+
+def _said(nodes: Sequence[Any]) -> str:
+    """Return a hash of all that is written of nodes."""
+    ordered = sorted(nodes, key=lambda node: str(node.unique_id))
+    return hash_of([(n.unique_id, n.description, n.meta, n.tags, n.columns) for n in ordered])
 
 
 def _changed(
