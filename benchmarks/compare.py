@@ -196,7 +196,7 @@ def measure_all(
             built = Path(scratch) / str(size) / "built"
             tables = generate(built, size)
             idle = repeats if size in (min(sizes), max(sizes)) else 0  # enough to see the growth
-            yield measure(f"{size} models", built, tables, both, given, idle)
+            yield measure(f"{size:,} models", built, tables, both, given, idle)
             shutil.rmtree(built.parent)
 
 

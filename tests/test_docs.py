@@ -349,6 +349,28 @@ def test_the_picture_of_a_column_shows_what_explain_says(shop: Shop) -> None:
     assert f"description: {shop.texts()['fct_orders.item_count']}" in drawn
 
 
+# Figures
+
+
+def table_of(page: Path, first_row: str) -> dict[str, dict[str, str]]:
+    """Return a table of a page as row to column to cell, without `of 1,234`."""
+    tables = re.findall(r"(?:^\|.*\|\n)+", page.read_text("utf-8"), re.MULTILINE)
+    found = next(table for table in tables if f"| {first_row} |" in table)
+    head, _, *lines = ([c.strip() for c in row[1:-1].split("|")] for row in found.splitlines())
+    bare = [[re.sub(r" of [\d,]+$", "", cell) for cell in line] for line in lines]
+    return {line[0]: dict(zip(head[1:], line[1:], strict=True)) for line in bare}
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmark() -> None:
+    measured = table_of(ROOT / "benchmarks/RESULTS.md", "requests")
+    shown = table_of(ROOT / "README.md", "requests")
+    assert len(shown) > 5
+    for title, cells in shown.items():
+        assert cells == {column: measured[title][column] for column in cells}
+    date = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8").split("\n")[2].split(",")[0]
+    assert date in (ROOT / "README.md").read_text("utf-8")
+
+
 # Messages
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dbt_osmosis_llm.evidence.fingerprint import (
@@ -114,3 +116,31 @@ def test_what_changes_a_table() -> None:
 
 def test_line_breaks_make_no_other_text() -> None:
     assert text_hash("Two\nlines. ") == text_hash("Two lines.") != text_hash("Two  Lines.")
+
+
+AGGREGATED = """
+with o as (select * from {db}.raw where {where}),
+agg as (select id, sum(price) as total, max(price) as top from o group by {keys})
+select agg.id, agg.id as key, coalesce(agg.total, 0) as total, agg.total * 1.2 as gross,
+  agg.top > 3 as is_dear, upper(raw.id) as code
+from {db}.raw as raw {join} agg on agg.id = raw.id
+"""
+
+
+def aggregated(where: str = "true", keys: str = "id", join: str = "left join") -> NodeEvidence:
+    sql = AGGREGATED.format(db="dev.alice", where=where, keys=keys, join=join)
+    facts = read_query(sql, "duckdb", {"dev.alice.raw": ["id", "price"]})
+    return replace(node(), sql=sql, facts=facts)
+
+
+@pytest.mark.parametrize(
+    "change", [{"where": "price > 0"}, {"keys": "id, price"}, {"join": "join"}]
+)
+def test_an_aggregate_is_what_its_rows_are(change: dict[str, str]) -> None:
+    for column in ("total", "gross", "is_dear"):
+        before, after = of(aggregated(), column), of(aggregated(**change), column)
+        assert after.definition != before.definition
+        assert after.expression == before.expression
+    for column in ("key", "code"):
+        assert of(aggregated(**change), column) == of(aggregated(), column)
+    assert table_fingerprint(aggregated(**change)) != table_fingerprint(aggregated())

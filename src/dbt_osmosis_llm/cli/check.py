@@ -22,6 +22,7 @@ _WORDS = {
     "tests": "its tests changed",
     "type": "its type changed",
 }
+_SAME_EXPRESSION = "the joins, filters or grouping behind it changed"
 
 
 @click.command()
@@ -52,9 +53,9 @@ def check(
 ) -> None:
     """List texts that are missing, stale, orphaned or at odds.
 
-    At odds is a column with the column that it is unchanged. No model is asked, no warehouse is
-    read, nothing is written. SELECTION is paths or names, as for `yaml document`. Exit code 0: all
-    is well, 1: something is listed, 2: it could not be checked.
+    At odds: a copied text that differs from that of the column it copies. No model is asked, no
+    warehouse is read, nothing is written. SELECTION is paths or names, as for `yaml document`.
+    Exit code 0: all is well, 1: something is listed, 2: it could not be checked.
     """
     from dbt_osmosis_llm.cli.errors import user_errors
     from dbt_osmosis_llm.host.context import open_context
@@ -131,7 +132,10 @@ def _s(count: int) -> str:
 def _findings(table: Findings) -> Iterator[tuple[str, str, str, Change | None]]:
     """Yield what is wrong: kind, column or an empty name, why, and what has changed."""
     for name, change in sorted(table.stale.items()):
-        yield "stale", name, "; ".join(_WORDS[aspect] for aspect in change.aspects), change
+        words = (_WORDS[aspect] for aspect in change.aspects)
+        if change.old_expression == change.new_expression:
+            words = (_SAME_EXPRESSION if word == _WORDS["expression"] else word for word in words)
+        yield "stale", name, "; ".join(words), change
     for name, other in sorted(table.conflicting.items()):
         yield "conflicting", name, f"it is {other}, whose text differs", None
     for name in table.orphaned:
@@ -140,10 +144,12 @@ def _findings(table: Findings) -> Iterator[tuple[str, str, str, Change | None]]:
 
 def _sides(change: Change | None) -> Iterator[tuple[str, str]]:
     """Yield what stood there and what stands there now, where both are known."""
-    if change is not None and "expression" in change.aspects:
+    if change is None:
+        return
+    if "expression" in change.aspects and change.old_expression != change.new_expression:
         yield "was", change.old_expression or "(not known)"
         yield "now", change.new_expression or "(not known)"
-    if change is not None and "type" in change.aspects:
+    if "type" in change.aspects:
         yield "was", change.old_type
         yield "now", change.new_type
 

@@ -25,6 +25,9 @@ _VOLATILE = re.compile(
     re.IGNORECASE,
 )
 
+_OVER_ROWS = (ColumnKind.AGGREGATE, ColumnKind.WINDOW, ColumnKind.UNION)
+"""Kinds whose values change with the rows that are read."""
+
 Signature = Callable[[str, str], str]
 """Takes a table's unique id and a column, or an empty name; returns what stands for its text."""
 
@@ -82,6 +85,8 @@ def column_fingerprint(node: NodeEvidence, name: str, signature: Signature) -> F
         definition = "plain" if lineage.is_plain else _normal(expression)
         if expression.endswith(" ..."):
             definition += _sql_of(node)  # the rest of it may be what changed
+        if not lineage.is_plain and lineage.kind in _OVER_ROWS:
+            definition += _normal("; ".join(_rows_of(node)))
         for leaf in lineage.leaves:
             found = node.upstream_table(leaf.relation)
             place = found.unique_id if found else leaf.relation.rpartition(".")[2].lower()
@@ -107,19 +112,25 @@ def table_fingerprint(node: NodeEvidence) -> Fingerprint:
         return Fingerprint(
             hash_of(_sql_of(node)), hash_of(*sorted(upstream)), hash_of(*sorted(node.tests))
         )
-    joins = [f"{j.kind} {node.table_name(j.relation)} {j.condition or ''}" for j in facts.joins]
-    rows = [
-        *(_named(node, text) for text in (*joins, *facts.filters, *facts.group_by)),
-        *facts.set_operations,
-        *facts.row_number_partition,
-        *(["distinct"] if facts.distinct else ()),
-    ]
+    rows = _rows_of(node)
     return Fingerprint(
         hash_of(*map(_normal, rows)),
         hash_of(*sorted(upstream)),
         hash_of(*sorted(node.tests)),
         _cut("; ".join(rows)),
     )
+
+
+def _rows_of(node: NodeEvidence) -> list[str]:
+    """Return what decides which rows a query reads and gives."""
+    facts = node.facts
+    joins = [f"{j.kind} {node.table_name(j.relation)} {j.condition or ''}" for j in facts.joins]
+    return [
+        *(_named(node, text) for text in (*joins, *facts.filters, *facts.groupings)),
+        *facts.set_operations,
+        *facts.row_number_partition,
+        *(["distinct"] if facts.distinct else ()),
+    ]
 
 
 def _sql_of(node: NodeEvidence) -> str:

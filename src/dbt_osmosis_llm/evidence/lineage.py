@@ -123,6 +123,8 @@ class QueryFacts:
     distinct: bool = False
     set_operations: tuple[str, ...] = ()
     row_number_partition: tuple[str, ...] = ()
+    groupings: tuple[str, ...] = ()
+    """GROUP BY lists of all queries that it reads, inner ones first."""
     has_outer_join: bool = False
     """Whether anything it reads is joined so that rows without a partner stay, with nulls."""
 
@@ -381,6 +383,7 @@ def _facts(statement: Any, dialect: Any, schema: Any) -> QueryFacts:
         _distinct(rows.part),
         tuple(operator for part in parts for operator in part.operators),
         _row_number_partition(rows.part, writer),
+        _unique(", ".join(_group_keys(part, writer)) for part in parts),
         any(part.has_outer_join for part in all_parts),
     )
 
@@ -515,23 +518,27 @@ def _chain(part: Part | None) -> Iterator[Part]:
 
 
 def _group_by(part: Part | None, writer: _Writer) -> tuple[str, ...]:
-    for one in _chain(part):
-        group = one.select.args.get("group") if one.select is not None else None
-        if group is None:
-            continue
-        if group.args.get("all"):
-            keys = [one_ for one_ in one.projections if not one_.aggregate and not one_.window]
-            return _unique(writer.text(key) for key in keys)
-        nodes = list(group.expressions)
-        for key in ("rollup", "cube", "grouping_sets"):
-            value = group.args.get(key)
-            nodes += (
-                [node for node in value if isinstance(node, exp.Expression)]
-                if isinstance(value, list)
-                else []
-            )
-        return _unique(_group_key(node, one, writer) for node in nodes)
-    return ()
+    grouped = (keys for one in _chain(part) if (keys := _group_keys(one, writer)))
+    return next(grouped, ())
+
+
+def _group_keys(part: Part, writer: _Writer) -> tuple[str, ...]:
+    """The GROUP BY list of one query, empty when it has none."""
+    group = part.select.args.get("group") if part.select is not None else None
+    if group is None:
+        return ()
+    if group.args.get("all"):
+        keys = [one for one in part.projections if not one.aggregate and not one.window]
+        return _unique(writer.text(key) for key in keys)
+    nodes = list(group.expressions)
+    for key in ("rollup", "cube", "grouping_sets"):
+        value = group.args.get(key)
+        nodes += (
+            [node for node in value if isinstance(node, exp.Expression)]
+            if isinstance(value, list)
+            else []
+        )
+    return _unique(_group_key(node, part, writer) for node in nodes)
 
 
 def _group_key(node: Any, part: Part, writer: _Writer) -> str | None:
