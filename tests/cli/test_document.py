@@ -211,16 +211,35 @@ def test_unusable_and_invented_answers(shop: Shop, server: LoopbackServer) -> No
     assert "A { { x" in texts.values()
 
 
+def test_our_options_alone_do_nothing(shop: Shop) -> None:
+    before = shop.yaml_files()
+    done = shop.dbt_osmosis("yaml", "document", "--llm-dry-run", "--llm-stats")
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        "Error: --llm-stats, --llm-dry-run: only with --synthesize. Nothing was done.\n"
+    )
+    assert shop.yaml_files() == before
+
+
+def test_a_file_that_is_not_utf_8_is_named(shop: Shop) -> None:
+    path = shop.directory / "models/marts/_marts__models.yml"
+    path.write_bytes(path.read_bytes() + b"# caf\xe9\n")
+    for command in (("yaml", "document", "--synthesize"), ("llm", "check")):
+        done = shop.dbt_osmosis(*command, LLM_PROVIDER="offline")
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert f"Error: dbt reads UTF-8 alone, and {path} is not" in done.stderr.replace("./", "")
+
+
 def test_without_synthesize_the_command_is_dbt_osmosis_alone(
     shop: Shop, server: LoopbackServer, tmp_path: Path
 ) -> None:
     other = Shop(tmp_path / "other", shop.environ)
     shutil.copytree(shop.directory, other.directory)
-    with_plugin = shop.dbt_osmosis("yaml", "document", "--llm-stats")
+    with_plugin = shop.dbt_osmosis("yaml", "document")
     without = other.dbt_osmosis("yaml", "document", DBT_OSMOSIS_LLM="off")
     assert (with_plugin.returncode, without.returncode) == (0, 0)
     assert shop.yaml_files() == other.yaml_files()
-    assert "--llm-stats: no effect without --synthesize." in with_plugin.stderr
     assert server.requests == []
 
 

@@ -198,6 +198,32 @@ def test_a_failed_refresh_keeps_the_old_texts(
     assert check(documented_sales)[0] == 1  # and it is still known that they are stale
 
 
+@pytest.mark.parametrize("refresh", ["stale", "all-generated"])
+def test_a_stale_text_in_a_file_that_is_left_alone_is_named(
+    documented_sales: Shop, server: LoopbackServer, refresh: str
+) -> None:
+    edit(documented_sales, "sales.sql", "price - rebate as net", "price - 2 * rebate as net")
+    edit(documented_sales, "_models.yml", "version: 2", "version: 2\nx-note: {a: 1, a: 2}")
+    before = documented_sales.yaml_files()
+    done = documented_sales.document("--llm-refresh", refresh)
+    assert done.returncode == 1
+    assert "Left alone, because they cannot be changed safely:" in done.stderr
+    assert "_models.yml: line 2 has the key 'a' twice" in done.stderr
+    assert server.requests == []
+    assert documented_sales.yaml_files() == before
+
+
+def test_another_filter_makes_aggregates_stale(documented_sales: Shop) -> None:
+    edit(documented_sales, "totals.sql", "group by", "where gross > 1 group by")
+    _, found = check(documented_sales)
+    assert listed(found, "stale") == {
+        "totals.", "totals.net_total", "totals.gross_total", "totals.sale_count"
+    }  # fmt: skip
+    done = documented_sales.dbt_osmosis("llm", "check")
+    assert "net_total: the joins, filters or grouping behind it changed\n" in done.stdout
+    assert "now " not in done.stdout.partition("net_total")[2].partition("\n  ")[0]
+
+
 def test_all_generated_texts_are_written_again(
     documented_sales: Shop, server: LoopbackServer
 ) -> None:

@@ -86,7 +86,10 @@ def _extend_command(command: click.Command) -> None:
 
             return run_with_synthesis(host_callback, args, kwargs, flags)
         if flags:
-            click.echo(f"{', '.join(flags)}: no effect without --synthesize.", err=True)
+            from dbt_osmosis_llm.cli.errors import UserError
+
+            # dbt-osmosis alone would write, whatever --llm-dry-run says.
+            raise UserError(f"{', '.join(flags)}: only with --synthesize. Nothing was done.")
         return host_callback(*args, **kwargs)
 
     command.callback = callback

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from dbt_osmosis_llm.cli.summary import WIDE
 from dbt_osmosis_llm.config import Settings, read_env, without_credentials
 from dbt_osmosis_llm.llm.client import find_provider
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
@@ -75,7 +76,7 @@ def print_providers(settings: Settings) -> None:
             facts["default_model"] or "(name one)",
             "\n".join(lines),
         )
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Console(highlight=False, markup=False, emoji=False, width=WIDE)
     console.print(table)
     console.print("\n+ is set   ! is needed and missing   . may be set   -> is chosen now")
     try:

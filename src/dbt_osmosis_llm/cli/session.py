@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from io import StringIO
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dbt_osmosis_llm.cli.errors import user_errors
+from dbt_osmosis_llm.cli.errors import UserError, user_errors
 from dbt_osmosis_llm.cli.options import by_name
 from dbt_osmosis_llm.cli.progress import Progress
 from dbt_osmosis_llm.cli.recording import Recording
@@ -236,6 +237,12 @@ def run_with_synthesis(
             host_callback(*args, **kwargs)
     except SystemExit as stop:
         host_exit = stop.code
+    except UnicodeDecodeError as error:
+        if session.report is not None:
+            raise
+        from dbt_osmosis_llm.host.context import decoding_failure
+
+        raise UserError(decoding_failure(kwargs.get("project_dir") or ".", error)) from None
     finally:
         if session.report is not None:
             session.check_written()
@@ -255,6 +262,12 @@ def run_with_synthesis(
                 )
     if session.record_failure:
         click.echo(f"Error: {session.record_failure}", err=True)
+    if session.interrupted:
+        # All is written and closed. Threads that still wait for answers would keep a regular exit
+        # waiting, and have DuckDB complain of what they hold.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_INTERRUPTED)
     if code := session.exit_code or host_exit:
         raise SystemExit(code)
 

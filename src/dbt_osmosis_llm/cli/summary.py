@@ -16,11 +16,13 @@ from dbt_osmosis_llm.synthesis.estimate import EstimatingClient, NodeEstimate
 from dbt_osmosis_llm.synthesis.report import NodeOutcome, RunReport
 
 _MAX_LINES = 20
+WIDE = 100_000
+"""Columns; no table has as many. Half a number is worse than a long line."""
 
 
 def print_plan(report: RunReport, client: EstimatingClient, stats: LLMUsageStats) -> None:
     """Print what a run would ask, table by table, and what that would cost."""
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, width=WIDE)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("table", overflow="fold")
     for name in ("texts", "inherited", "copied", "requests", "prompt", "completion", "cost"):
@@ -41,7 +43,7 @@ def print_plan(report: RunReport, client: EstimatingClient, stats: LLMUsageStats
     asked = sum(outcome.asked for outcome in report.outcomes)
     row("total", asked, (counts["inherited"], counts["copied"]), client.total())
     console.print(
-        f"What {client.provider}, model {client.model}, would be asked (tokens estimated):"
+        f"What {client.provider} (model {client.model}) would be asked, tokens estimated:"
     )
     console.print(table)
     if hits := stats.summary()["hits"]:

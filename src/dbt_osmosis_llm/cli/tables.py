@@ -18,15 +18,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from dbt_osmosis_llm.cli.summary import money
+from dbt_osmosis_llm.cli.summary import WIDE, money
 from dbt_osmosis_llm.ledger import records
 from dbt_osmosis_llm.ledger.records import Call, Hit, Run
 from dbt_osmosis_llm.ledger.statistics import GROUPS, By, Statistics, total
 
 _ID_DIGITS = 14
 """Ids begin with their time: so many digits tell a quarter of a microsecond."""
-_WIDE = 100_000
-"""Columns; no table has as many."""
 _CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
 }
@@ -276,7 +274,7 @@ def _print_table(table: Table, empty: str) -> None:
     if not table.row_count:
         click.echo(empty, err=True)
         return
-    console = Console(highlight=False, markup=False, emoji=False, width=_WIDE)
+    console = Console(highlight=False, markup=False, emoji=False, width=WIDE)
     console.print(table)
 
 

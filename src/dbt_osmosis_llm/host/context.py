@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from dbt_osmosis.core import logger as host_logger
@@ -16,6 +17,29 @@ from dbt_osmosis.core.settings import YamlRefactorContext, YamlRefactorSettings
 
 from dbt_osmosis_llm.host.nodes import on_one_line
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
+
+_READ_BY_DBT = (".yml", ".yaml", ".sql", ".py", ".md", ".csv")
+_MOST_NAMED = 3
+
+
+def decoding_failure(project_dir: str, error: UnicodeDecodeError) -> str:
+    """Return which files dbt could not read, in one line: it does not say so itself."""
+    wrong = []
+    for path in sorted(Path(project_dir).rglob("*")):
+        folders = path.relative_to(project_dir).parts[:-1]
+        is_read = path.suffix in _READ_BY_DBT and not any(
+            name.startswith(".") or name in ("target", "logs") for name in folders
+        )
+        if is_read and path.is_file():
+            try:
+                path.read_bytes().decode()
+            except UnicodeDecodeError:
+                wrong.append(str(path))
+            except OSError:
+                continue
+    where = ", ".join(wrong[:_MOST_NAMED]) or "a file of the project"
+    more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
+    return f"dbt reads UTF-8 alone, and {where}{more} is not: {error.reason}. Save it as UTF-8."
 
 
 @contextmanager
@@ -37,6 +61,11 @@ def open_context(
     Raises:
         LLMConfigError: dbt cannot load the project.
     """
+    if not Path(project_dir, "dbt_project.yml").is_file():
+        raise LLMConfigError(
+            f"There is no dbt_project.yml in {Path(project_dir).absolute()}; go to a dbt project "
+            "or name its folder with --project-dir."
+        )
     host_logger.set_log_level(log_level)
     configuration = DbtConfiguration(
         project_dir=project_dir,
@@ -48,6 +77,8 @@ def open_context(
     )
     try:
         project = create_dbt_project_context(configuration)
+    except UnicodeDecodeError as error:
+        raise LLMConfigError(decoding_failure(project_dir, error)) from None
     except Exception as error:  # noqa: BLE001  # parsers and adapters raise whatever they like
         said = on_one_line(error)
         raise LLMConfigError(f"dbt cannot load the project in {project_dir}: {said}") from None

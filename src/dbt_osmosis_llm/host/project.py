@@ -489,7 +489,7 @@ class HostProject:
         return failed
 
     def left_alone(self) -> dict[str, str]:
-        """Return the files that lack a text and cannot be changed safely, each with the reason."""
+        """Return the files that need a text and cannot be changed safely, each with the reason."""
         reasons = self._files.left_alone if self._files else {}
         if not reasons:
             return {}
@@ -499,7 +499,8 @@ class HostProject:
                 node = self._selected[node_id]
                 written = self._texts_in_yaml(node)
                 names = ["", *map(plain_name, node.columns)]
-                if any(self._tables.lacks_text(written.get(name)) for name in names):
+                is_stale = bool(self._provenance.old_texts(node_id))
+                if is_stale or any(self._tables.lacks_text(written.get(name)) for name in names):
                     lacking.add(path)
         return {str(path): reasons[path] for path in sorted(lacking)}
 

@@ -268,7 +268,7 @@ class Engine:
         window, expected = self._context_window(), request.expected_usage
         tokens = expected.input_tokens + expected.output_tokens
         if window is None or tokens <= window:
-            logger.info("Asking %s for %s", self._client.model, request.description)
+            logger.info("Request to %s for %s", self._client.model, request.description)
             return request
         if smaller := self._smaller(part):
             return Parts(smaller)

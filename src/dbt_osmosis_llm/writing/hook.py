@@ -6,7 +6,7 @@ changed by their text instead; new ones dbt-osmosis writes as always.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -129,6 +129,7 @@ class MinimalWriting:
             path = _path.get()
             original = path.read_bytes() if path and path.is_file() else b""
             if path is None or not original.strip():
+                _texts_behind_names(data)
                 return host(handler, data, strip_eof_blank_lines=strip_eof_blank_lines)
             try:
                 changed = _changed(original, data, self.own_references)
@@ -197,6 +198,21 @@ class MinimalWriting:
                 return {}
 
         return read
+
+
+def _texts_behind_names(data: Any) -> None:
+    """Order the keys of what is new as people do; dbt-osmosis adds a table's text last."""
+    if isinstance(data, MutableMapping):
+        if "name" in data and "description" in data:
+            first = {key: data[key] for key in ("name", "description", "data_type") if key in data}
+            entry = first | dict(data)
+            data.clear()
+            data.update(entry)
+        for value in data.values():
+            _texts_behind_names(value)
+    elif isinstance(data, list):
+        for item in data:
+            _texts_behind_names(item)
 
 
 def _target(context: Any, nodes: Sequence[Any]) -> Path | None:
