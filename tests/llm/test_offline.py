@@ -171,15 +171,26 @@ def test_tests_say_what_one_row_is_where_the_sql_does_not(sql: str, sentence: st
             "group by 1",
             "Sum of `amount` of `orders`. `amount`: Price in euros.",
         ),
-        # Joined in: the rows of the sum are not the rows here.
+        # Joined in: its own query says per what.
         (
             "select o.id, s.n from db.orders o join (select who, sum(amount) as n from db.orders "
             "group by 1) s using (who)",
-            "Sum of `amount` of `orders`. `amount`: Price in euros.",
+            "Sum of `amount` of `orders` per `who`. `amount`: Price in euros.",
+        ),
+        (
+            "with s as (select who, count(*) as n from db.orders group by 1) "
+            "select p.who, coalesce(s.n, 0) as n from db.people p left join s using (who)",
+            "Number of rows per `who`, 0 where there is none.",
+        ),
+        # Which of the two is not known here.
+        (
+            "with a as (select who, count(*) as n from db.orders group by 1), "
+            "b as (select day, count(*) as m from db.orders group by 1) select a.n, b.m from a, b",
+            None,
         ),
     ],
 )
-def test_aggregates_say_per_what(sql: str, sentence: str) -> None:
+def test_aggregates_say_per_what(sql: str, sentence: str | None) -> None:
     assert answer(sql, ColumnEvidence("n"))["columns"] == {"n": sentence}
 
 

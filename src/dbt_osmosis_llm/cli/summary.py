@@ -64,11 +64,11 @@ def print_summary(
     if settings.show_stats:
         _print_statistics(console, report, client, stats)
         _print_empty(console, report)
-    else:
+    elif report.selected:
         console.print(_one_line(report, stats))
-    _print_complaints(console, report)
     if not report.selected:
         console.print("No table matched the selection.")
+    _print_complaints(console, report)
     _print_failures(console, report)
     if interrupted:
         tables = f"{report.not_asked} table{'s' if report.not_asked != 1 else ''}"

@@ -145,7 +145,8 @@ class NodeEvidence:
 
         Returns:
             ``name``, ``resource_type``, ``reads`` (table names), ``joins``, ``filters``,
-            ``group_by``, ``aggregates``, ``distinct``, ``set_operations``, ``deduplicated_by``,
+            ``group_by``, ``inner_groupings`` (of queries that it reads), ``aggregates``,
+            ``distinct``, ``set_operations``, ``deduplicated_by``,
             ``keys`` and ``columns``: one mapping for each asked column with ``name``, ``type``,
             ``kind``, ``expression``, ``upstream`` and ``uses`` (``table``, ``column``,
             ``description``), ``tests``, ``tags``, ``meta`` and ``values``.
@@ -161,6 +162,7 @@ class NodeEvidence:
             ],
             "filters": list(facts.filters),
             "group_by": list(facts.group_by),
+            "inner_groupings": [] if facts.group_by else list(facts.groupings),
             "aggregates": any(c.kind is ColumnKind.AGGREGATE for c in facts.columns.values()),
             "distinct": facts.distinct,
             "set_operations": list(facts.set_operations),
@@ -221,6 +223,7 @@ class NodeEvidence:
                     for join in self.facts.joins
                 ),
                 group_by=tuple(map(mask_personal_data, self.facts.group_by)),
+                groupings=tuple(map(mask_personal_data, self.facts.groupings)),
             ),
             columns=tuple(
                 replace(

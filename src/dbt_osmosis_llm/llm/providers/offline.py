@@ -208,7 +208,13 @@ def _aggregate(
         return None
     name, distinct, argument = call[1].lower(), call[2], call[3]
     if name == "count" and argument == "*":
-        return f"Number of rows{_per_group(expression, table)}."
+        per_group = _per_group(expression, table)
+        # Grouped in a way that cannot be said, it is not the number of all rows.
+        return (
+            None
+            if table.get("inner_groupings") and not per_group
+            else (f"Number of rows{per_group}{', 0 where there is none' if zero else ''}.")
+        )
     wording = _AGGREGATES.get(name)
     if name == "count" and distinct:
         wording = "Number of distinct {column} values"
@@ -222,7 +228,9 @@ def _aggregate(
 
 
 def _per_group(expression: str, table: Mapping[str, Any]) -> str:
-    keys = list(table.get("group_by", ()))
+    keys, inner = list(table.get("group_by", ())), table.get("inner_groupings", ())
+    if not keys and len(inner) == 1 and re.fullmatch(r"[\w.]+(, [\w.]+)*", inner[0]):
+        keys = inner[0].split(", ")
     if not 0 < len(keys) <= _MAX_GROUP_KEYS or expression in keys:
         return ""
     names = [key.rpartition(".")[2] if re.fullmatch(r"[\w.]+", key) else key for key in keys]
