@@ -180,7 +180,8 @@ class MinimalWriting:
         if path in self.left_alone or self._holds(path, nodes):
             return
         host()
-        if commit and path is not None:
+        # dbt-osmosis logs a failure to write and goes on: then it tries again at the end.
+        if commit and path and (path in context.written_files or path in self.unchanged):
             self._synced[path] = _said(nodes)
 
     def _holds(self, path: Path | None, nodes: Sequence[Any]) -> bool:
