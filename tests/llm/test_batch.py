@@ -671,6 +671,7 @@ def test_stop_from_another_thread_waits_for_what_is_in_flight(max_workers: int) 
     stats = processor.run(items)
     thread.join(LONG_S)
     assert sums(stats) == (max_workers, 0, 20 - max_workers, max_workers)
+    assert stats.abandoned == 0
     assert sorted(client.calls) == sorted(items[:max_workers]) == sorted(kept.texts)
 
 
@@ -700,6 +701,7 @@ def test_grace_ends_with_what_has_come_and_what_hangs_is_left() -> None:
     assert sums(stats) == (1, 0, 2, 1)
     assert list(kept.texts) == ["kept"]
     assert stats.elapsed_seconds == 11
+    assert (stats.in_flight, stats.abandoned) == (0, 1)
     client.let_go("hangs")  # too late: nobody is told
     assert list(kept.texts) == ["kept"]
 

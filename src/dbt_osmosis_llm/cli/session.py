@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -265,6 +266,7 @@ def run_with_synthesis(
     if session.interrupted:
         # All is written and closed. Threads that still wait for answers would keep a regular exit
         # waiting, and have DuckDB complain of what they hold.
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(_INTERRUPTED)

@@ -73,6 +73,9 @@ def print_summary(
     if interrupted:
         tables = f"{report.not_asked} table{'s' if report.not_asked != 1 else ''}"
         console.print(f"Interrupted; {tables} still to document, run again to go on.")
+        if report.abandoned:
+            requests = f"{report.abandoned} request{'s' if report.abandoned != 1 else ''}"
+            console.print(f"Not in these figures: {requests} without an answer.")
 
 
 def money(cost_usd: float | None) -> str:

@@ -113,6 +113,8 @@ class LLMBatchStats:
     """Items that needed no request; in the end also those that a stop left open."""
     in_flight: int = 0
     """Requests that are being answered now."""
+    abandoned: int = 0
+    """Requests that a stop did not wait for: what they used is not known."""
     total_tokens: int = 0
     """Tokens in and out, those of answers that could not be used included."""
     total_cost_usd: float | None = 0.0
@@ -292,7 +294,7 @@ class _Run(Generic[Item]):
         while self._step():
             self._tell()
         stats = self.stats
-        self._in_flight = 0
+        stats.abandoned, self._in_flight = self._in_flight, 0
         for item, root in self._roots.items():
             if root.open_parts and root.error is not None:  # a stop left only the rest of it open
                 self._count_failure(item, root.error)

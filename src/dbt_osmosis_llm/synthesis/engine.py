@@ -236,6 +236,7 @@ class Engine:
             [_Part(node_id) for node_id in node_ids if node_id in lacking],
             {_Part(n): [_Part(other) for other in waits[n]] for n in lacking},
         )
+        report.abandoned = stats.abandoned
         for part, error in stats.errors.items():
             if not isinstance(error, LLMError):  # of ours: what the model did is known already
                 node = self._nodes.setdefault(part.node_id, _Node(NodeOutcome(part.node_id)))

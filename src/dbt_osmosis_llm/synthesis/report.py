@@ -61,6 +61,8 @@ class RunReport:
     not_asked: int = 0
     """Nodes that still lack texts because the run stopped."""
     texts_not_asked: int = 0
+    abandoned: int = 0
+    """Requests that a stop did not wait for: what they used is not known."""
     seconds: float = 0.0
 
     @property
