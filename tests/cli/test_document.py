@@ -322,7 +322,7 @@ def test_offline_provider_needs_no_key_and_is_deterministic(
     assert server.requests == []
     assert shop.yaml_files() == other.yaml_files()
     assert shop.texts()["dim_customers.customer_name"] == (
-        "Computed as `first_name || ' ' || last_name`."
+        "Computed as `first_name || ' ' || last_name` of `pos.customers`."
     )
     assert "cost               $0.00" in first.stderr
 

@@ -91,15 +91,18 @@ def test_table_sentences(sql: str | None, sentence: str | None) -> None:
         ("day as ordered_on", "`day` of `orders`."),
         ("cast(day as timestamp) as ordered_at", "`day` of `orders`."),
         ("'shop' as origin", "Constant `'shop'`."),
-        ("amount * 2 as double_amount", "Computed as `amount * 2`. `amount`: Price in euros."),
+        (
+            "amount * 2 as double_amount",
+            "Computed as `amount * 2` of `orders`. `amount`: Price in euros.",
+        ),
         ("sum(amount) as total", "Sum of `amount` of `orders`. `amount`: Price in euros."),
         (
             "coalesce(sum(amount), 0) as t",
             "Sum of `amount` of `orders`, 0 where there is none. `amount`: Price in euros.",
         ),
         ("coalesce(amount, 0) as paid", "Price in euros. `0` where there is none."),
-        ("coalesce(status, 'new') as state", "Computed as `COALESCE(status, 'new')`."),
-        ("'a;' || status as code", "Computed as `'a;' || status`."),
+        ("coalesce(status, 'new') as state", "Computed as `COALESCE(status, 'new')` of `orders`."),
+        ("'a;' || status as code", "Computed as `'a;' || status` of `orders`."),
         (
             "row_number() over (partition by who order by day desc) as n",
             "Row number within `who`, ordered by `day DESC`.",
@@ -110,7 +113,7 @@ def test_table_sentences(sql: str | None, sentence: str | None) -> None:
         ),
         (
             "case status when 'a' then 'b' else who end as s",
-            "Computed as `CASE status WHEN 'a' THEN 'b' ELSE who END`.",
+            "Computed as `CASE status WHEN 'a' THEN 'b' ELSE who END` of `orders`.",
         ),
         ("count(*) as n", "Number of rows."),
         ("count(id) as n", "Number of non-null `id` values of `orders`."),
@@ -209,7 +212,9 @@ def test_what_a_source_means_is_added_once_and_only_when_short() -> None:
         Prompts(),
     )
     client = build_client(LLMConfig("offline", "evidence"), LLMUsageStats())
-    assert json.loads(client.complete(request).text) == {"description": "Computed as `amount * 2`."}
+    assert json.loads(client.complete(request).text) == {
+        "description": "Computed as `amount * 2` of `orders`."
+    }
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,10 @@ def _computed_as(expression: str, upstream: Sequence[Mapping[str, str]]) -> str 
         return f"Row number within {_code(number[1])}, ordered by {_code(number[2])}."
     if not expression or len(expression) > _MAX_EXPRESSION or _case_values(expression):
         return None
-    return f"Computed as {_code(expression)}."
+    # The text travels to other tables, with copies of the column.
+    tables = {source["table"] for source in upstream}
+    where = f" of {_code(tables.pop())}" if len(tables) == 1 else ""
+    return f"Computed as {_code(expression)}{where}."
 
 
 def _case_values(expression: str) -> list[str]:
