@@ -160,7 +160,7 @@ def yaml_of(block: Block) -> Any:
 @pytest.mark.parametrize("block", in_language("yaml"))
 def test_yaml_is_what_it_says(block: Block, tmp_path: Path) -> None:
     content = yaml_of(block)
-    known = {"jobs", "steps", "documentation", "repos", "nodes", "vars"}
+    known = {"jobs", "steps", "documentation", "repos", "nodes", "vars", "models"}
     kinds = known & set(content)
     if kinds == {"vars"}:
         (tmp_path / "dbt_project.yml").write_text(block.code, "utf-8")
@@ -175,6 +175,10 @@ def test_yaml_is_what_it_says(block: Block, tmp_path: Path) -> None:
         (tmp_path / LOCK_NAME).write_text(block.code, "utf-8")
         lines = [(uid, name) for uid, names in content["nodes"].items() for name in names]
         assert list(LockFile(tmp_path / LOCK_NAME)) == lines
+    elif kinds == {"models"}:  # as the error says that asks for it
+        paths = {str(path) for kind in content.values() for path in kind.values()}
+        assert paths == {"{'+dbt-osmosis': '_{model}.yml'}"}
+        assert any("Set '+dbt-osmosis: \"_{model}.yml\"' for it" in said for said in TEMPLATES)
     elif not kinds:
         assert prompts_of(block, tmp_path) != Prompts()
 
