@@ -212,12 +212,9 @@ def _aggregate(
     name, distinct, argument = call[1].lower(), call[2], call[3]
     if name == "count" and argument == "*":
         per_group = _per_group(expression, table)
-        # Grouped in a way that cannot be said, it is not the number of all rows.
-        return (
-            None
-            if table.get("inner_groupings") and not per_group
-            else (f"Number of rows{per_group}{', 0 where there is none' if zero else ''}.")
-        )
+        if table.get("inner_groupings") and not per_group:
+            return None  # grouped in a way that cannot be said: not the number of all rows
+        return f"Number of rows{per_group}{', 0 where there is none' if zero else ''}."
     wording = _AGGREGATES.get(name)
     if name == "count" and distinct:
         wording = "Number of distinct {column} values"
