@@ -136,12 +136,12 @@ def document(tool: Tool, project: Project, directory: Path, given: Conditions) -
 def run_idle(both: tuple[Tool, Tool], directory: Path, repeats: int) -> dict[str, Any]:
     """Run both in turn on a project in which nothing is missing; return the medians."""
     taken: dict[str, list[Took]] = {tool.name: [] for tool in both}
-    both[0].parse(directory)  # both read dbt's cache of it
     with LoopbackServer().running() as server:
         if not all(Shop(directory, {}).texts().values()):  # it ended early
             server.script = Provider(Conditions(0, 10**9, 10**9, 1))
             both[0].run(directory, url=server.url)
             server.requests.clear()
+        both[0].parse(directory)  # both read dbt's cache of it
         before = _yaml_files(directory)
         for _ in range(repeats):
             for tool in both:

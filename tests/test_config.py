@@ -70,7 +70,7 @@ def test_empty_variables_count_as_not_set() -> None:
         ({"OSMOSIS_LLM_TRACK_USAGE": "maybe"}, "must be true or false"),
         ({"OSMOSIS_LLM_PROMPT_MODEL_SYSTM": "x"}, "Did you mean 'model_system'?"),
         ({"OSMOSIS_LLM_MAXCOST": "5"}, "Did you mean 'OSMOSIS_LLM_MAX_COST'?"),
-        ({"OSMOSIS_LLM_": ""}, "OSMOSIS_LLM_ is not a setting. Correct"),
+        ({"OSMOSIS_LLM_": "x"}, "OSMOSIS_LLM_ is not a setting. Correct"),
     ],
 )
 def test_unusable_values_say_what_is_wanted(environ: dict[str, str], says: str) -> None:

@@ -564,10 +564,10 @@ def _refuse_unknown_variables(environ: Mapping[str, str] | None) -> None:
     # A typo in the name of a budget must not mean that there is none.
     names = (option.env for option in OPTIONS if option.env)
     known = [name.removeprefix(_ENV_PREFIX) for name in names if name.startswith(_ENV_PREFIX)]
-    for name in sorted(os.environ if environ is None else environ):
+    for name, value in sorted((os.environ if environ is None else environ).items()):
         rest = name.removeprefix(_ENV_PREFIX)
         is_ours = name.startswith(_ENV_PREFIX) and not name.startswith(PROMPT_ENV_PREFIX)
-        if is_ours and rest not in known:
+        if is_ours and rest not in known and value.strip():
             raise SettingsError(
                 f"{name} is not a setting.{did_you_mean(rest, known, _ENV_PREFIX)} "
                 "Correct its name or unset it."

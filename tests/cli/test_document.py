@@ -231,6 +231,21 @@ def test_a_file_that_is_not_utf_8_is_named(shop: Shop) -> None:
         assert f"Error: dbt reads UTF-8 alone, and {path} is not" in done.stderr.replace("./", "")
 
 
+def test_a_new_file_has_texts_behind_names(shop: Shop) -> None:
+    name = "models/intermediate/_intermediate__models.yml"
+    (shop.directory / name).unlink()
+    done = shop.document("models/intermediate", LLM_PROVIDER="offline")
+    assert done.returncode == 0, done.stderr
+    models = shop.load(name)["models"]
+    described = [one for one in models if one.get("description")]
+    assert len(described) > 1
+    for entry in (*described, *(column for one in models for column in one["columns"])):
+        named = [key for key in entry if key in ("name", "description", "data_type", "columns")]
+        assert named == sorted(named, key=["name", "description", "data_type", "columns"].index), (
+            entry
+        )
+
+
 def test_without_synthesize_the_command_is_dbt_osmosis_alone(
     shop: Shop, server: LoopbackServer, tmp_path: Path
 ) -> None:

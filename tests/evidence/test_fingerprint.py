@@ -139,8 +139,64 @@ def aggregated(where: str = "true", keys: str = "id", join: str = "left join") -
 def test_an_aggregate_is_what_its_rows_are(change: dict[str, str]) -> None:
     for column in ("total", "gross", "is_dear"):
         before, after = of(aggregated(), column), of(aggregated(**change), column)
-        assert after.definition != before.definition
+        # A join behind it takes no row from it, but some from the table.
+        assert (after.definition == before.definition) == ("join" in change)
         assert after.expression == before.expression
     for column in ("key", "code"):
         assert of(aggregated(**change), column) == of(aggregated(), column)
     assert table_fingerprint(aggregated(**change)) != table_fingerprint(aggregated())
+
+
+ROWS = """
+with d as (select {distinct} id, price from {db}.raw where id in ({ids}) {limit}),
+other as (select id, max(price) as top from {db}.raw where {where} group by 1),
+counted as (select id, count(*) as n from d group by 1)
+select counted.id, counted.n, other.top, row_number() over (order by counted.id) as place
+from counted {join} other on other.id = counted.id
+"""
+SAME_ROWS = {
+    "distinct": "", "ids": "1", "limit": "", "where": "true", "join": "left join", "db": "dev.a"
+}  # fmt: skip
+
+
+def with_rows(*, known: bool = True, **changes: str) -> NodeEvidence:
+    values = {**SAME_ROWS, **changes}
+    sql, relation = ROWS.format(**values), f"{values['db']}.raw"
+    facts = read_query(sql, "duckdb", {relation: ["id", "price"]} if known else {})
+    upstream = (UpstreamTable("raw", relation, "", {}, "source.shop.raw"),)
+    return replace(node(), sql=sql, facts=facts, upstream=upstream)
+
+
+@pytest.mark.parametrize(
+    ("change", "stale"),
+    [
+        ({"distinct": "distinct"}, {"n", "place"}),
+        ({"limit": "limit 10"}, {"n", "place"}),
+        ({"ids": ", ".join(map(str, range(900)))}, {"n", "place"}),
+        ({"where": "price > 0"}, {"top", "place"}),
+        ({"join": "join"}, {"place"}),
+        ({"db": "prod.main"}, set()),
+        ({"where": "price > 0 and id < '2026-11-21'"}, {"top", "place"}),
+    ],
+    ids=str,
+)
+def test_each_aggregate_is_stale_by_its_own_rows(change: dict[str, str], stale: set[str]) -> None:
+    before, after = with_rows(), with_rows(known=True, **change)
+    changed = {n for n in ("id", "n", "top", "place") if of(before, n) != of(after, n)}
+    assert changed == stale
+    assert (table_fingerprint(before) != table_fingerprint(after)) == bool(stale)
+
+
+def test_the_end_of_a_long_filter_counts() -> None:
+    ids = ", ".join(map(str, range(900)))
+    assert of(with_rows(ids=ids), "n") != of(with_rows(ids=f"{ids}, 1000"), "n")
+
+
+def test_the_day_of_a_run_is_no_change() -> None:
+    one, other = (with_rows(where=f"price > '2026-11-{day}'") for day in (21, 22))
+    assert of(one, "top") == of(other, "top")
+    assert table_fingerprint(one).evidence == table_fingerprint(other).evidence
+
+
+def test_rows_are_the_same_whether_columns_are_known() -> None:
+    assert with_rows().facts.rows == with_rows(known=False).facts.rows

@@ -133,7 +133,8 @@ def _findings(table: Findings) -> Iterator[tuple[str, str, str, Change | None]]:
     """Yield what is wrong: kind, column or an empty name, why, and what has changed."""
     for name, change in sorted(table.stale.items()):
         words = (_WORDS[aspect] for aspect in change.aspects)
-        if change.old_expression == change.new_expression:
+        said = change.new_expression
+        if said and said == change.old_expression and not said.endswith("…"):
             words = (_SAME_EXPRESSION if word == _WORDS["expression"] else word for word in words)
         yield "stale", name, "; ".join(words), change
     for name, other in sorted(table.conflicting.items()):
@@ -146,7 +147,8 @@ def _sides(change: Change | None) -> Iterator[tuple[str, str]]:
     """Yield what stood there and what stands there now, where both are known."""
     if change is None:
         return
-    if "expression" in change.aspects and change.old_expression != change.new_expression:
+    said = change.new_expression
+    if "expression" in change.aspects and (said != change.old_expression or not said):
         yield "was", change.old_expression or "(not known)"
         yield "now", change.new_expression or "(not known)"
     if "type" in change.aspects:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from types import FrameType
@@ -267,8 +268,9 @@ def run_with_synthesis(
         # All is written and closed. Threads that still wait for answers would keep a regular exit
         # waiting, and have DuckDB complain of what they hold.
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # closed: nobody listens any more
+                stream.flush()
         os._exit(_INTERRUPTED)
     if code := session.exit_code or host_exit:
         raise SystemExit(code)

@@ -163,6 +163,7 @@ def _encoded(facts: QueryFacts) -> str:
             one.expression,
             [[leaf.relation, leaf.column] for leaf in one.leaves],
             one.is_plain,
+            one.rows,
         ]
         for one in facts.columns.values()
     ]
@@ -180,8 +181,9 @@ def _decoded(text: bytes) -> QueryFacts:
             expression,
             tuple(Leaf(relation, column) for relation, column in leaves),
             is_plain,
+            over_rows,
         )
-        for name, kind, expression, leaves, is_plain in kept["columns"]
+        for name, kind, expression, leaves, is_plain, over_rows in kept["columns"]
     }
     joins = tuple(Join(*join) for join in kept["joins"])
     rest: dict[str, Any] = {}

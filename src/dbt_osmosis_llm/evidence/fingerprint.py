@@ -25,8 +25,8 @@ _VOLATILE = re.compile(
     re.IGNORECASE,
 )
 
-_OVER_ROWS = (ColumnKind.AGGREGATE, ColumnKind.WINDOW, ColumnKind.UNION)
-"""Kinds whose values change with the rows that are read."""
+_DATE = re.compile(r"'\d{4}-\d\d-\d\d(?:[ T][\d:.+Z-]*)?'")
+"""Where rows begin and end may be another day each time that macros write the SQL."""
 
 Signature = Callable[[str, str], str]
 """Takes a table's unique id and a column, or an empty name; returns what stands for its text."""
@@ -85,8 +85,7 @@ def column_fingerprint(node: NodeEvidence, name: str, signature: Signature) -> F
         definition = "plain" if lineage.is_plain else _normal(expression)
         if expression.endswith(" ..."):
             definition += _sql_of(node)  # the rest of it may be what changed
-        if not lineage.is_plain and lineage.kind in _OVER_ROWS:
-            definition += _normal("; ".join(_rows_of(node)))
+        definition += _rows(node, lineage.rows)
         for leaf in lineage.leaves:
             found = node.upstream_table(leaf.relation)
             place = found.unique_id if found else leaf.relation.rpartition(".")[2].lower()
@@ -112,23 +111,25 @@ def table_fingerprint(node: NodeEvidence) -> Fingerprint:
         return Fingerprint(
             hash_of(_sql_of(node)), hash_of(*sorted(upstream)), hash_of(*sorted(node.tests))
         )
-    rows = _rows_of(node)
     return Fingerprint(
-        hash_of(*map(_normal, rows)),
+        hash_of(_rows(node, facts.rows)),
         hash_of(*sorted(upstream)),
         hash_of(*sorted(node.tests)),
-        _cut("; ".join(rows)),
+        _cut("; ".join(_rows_of(node))),
     )
 
 
+def _rows(node: NodeEvidence, text: str) -> str:
+    return _normal(_DATE.sub("''", _named(node, text))) if text else ""
+
+
 def _rows_of(node: NodeEvidence) -> list[str]:
-    """Return what decides which rows a query reads and gives."""
+    """Return what decides which rows a table has, for people to compare."""
     facts = node.facts
     joins = [f"{j.kind} {node.table_name(j.relation)} {j.condition or ''}" for j in facts.joins]
     return [
         *(_named(node, text) for text in (*joins, *facts.filters, *facts.groupings)),
         *facts.set_operations,
-        *facts.row_number_partition,
         *(["distinct"] if facts.distinct else ()),
     ]
 

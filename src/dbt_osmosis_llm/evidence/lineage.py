@@ -99,6 +99,8 @@ class ColumnLineage:
     """In order of first appearance, unique; empty if unknown."""
     is_plain: bool = False
     """Whether its values are those of its leaves, unchanged or only cast, also through unions."""
+    rows: str = ""
+    """What decides which rows its aggregates and windows see; empty when it has none."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ class QueryFacts:
     row_number_partition: tuple[str, ...] = ()
     groupings: tuple[str, ...] = ()
     """GROUP BY lists of all queries that it reads, inner ones first."""
+    rows: str = ""
+    """What decides which rows it gives: the joins, filters, grouping and so on of all queries."""
     has_outer_join: bool = False
     """Whether anything it reads is joined so that rows without a partner stay, with nulls."""
 
@@ -304,6 +308,16 @@ class _Writer:
         """The text of a node as written, cut to the limit."""
         return _cut(self._printed(core_of(node).copy()))
 
+    def whole(self, node: Any) -> str:
+        """The resolved text of a node, or as written if that is too long; never cut."""
+        try:
+            try:
+                return self.resolved(node)
+            except _TooLongError:
+                return self._printed(core_of(node).copy())
+        except RecursionError:
+            return ""
+
     def best(self, node: Any) -> str | None:
         """The resolved text of a node if it is short enough, else the text as written."""
         try:
@@ -370,10 +384,14 @@ def _facts(statement: Any, dialect: Any, schema: Any) -> QueryFacts:
     reached = {relation for part in all_parts for relation in part.relations}
     relations = tuple(relation for relation in reader.relations if relation in reached)
     writer = _Writer(dialect, _leaf_name(relations, dialect))
+    # Whose column it is may be known only where the tables' columns are: it makes no difference.
+    bare_writer = _Writer(dialect, lambda leaf: leaf.column)
     columns: dict[str, ColumnLineage] = {}
     for name in rows.names:
         if name and name not in columns:
-            columns[name] = _column(name, rows.find(name)[1], writer)
+            definition = rows.find(name)[1]
+            found = _column(name, definition, writer)
+            columns[name] = replace(found, rows=_rows_text(definition.over, bare_writer))
     return QueryFacts(
         MappingProxyType(columns),
         relations,
@@ -384,6 +402,7 @@ def _facts(statement: Any, dialect: Any, schema: Any) -> QueryFacts:
         tuple(operator for part in parts for operator in part.operators),
         _row_number_partition(rows.part, writer),
         _unique(", ".join(_group_keys(part, writer)) for part in parts),
+        _rows_text((rows.part,) if rows.part else (), bare_writer),
         any(part.has_outer_join for part in all_parts),
     )
 
@@ -515,6 +534,27 @@ def _chain(part: Part | None) -> Iterator[Part]:
         if any(projection.aggregate for projection in part.projections):
             return
         part = part.children[0]
+
+
+def _rows_text(over: Sequence[Part], writer: _Writer) -> str:
+    """What decides which rows some queries give, their columns aside."""
+    parts = dict.fromkeys(part for one in over for part in _reached(one))
+    return "; ".join(text for part in parts for text in _deciding(part, writer))
+
+
+def _deciding(part: Part, writer: _Writer) -> Iterator[str]:
+    yield from sorted(part.relations)
+    for kind, _, _, condition in part.joins:
+        is_text = condition is None or isinstance(condition, str)
+        texts = [condition or ""] if is_text else map(writer.whole, conjuncts(condition))
+        yield f"{kind} join on {' and '.join(texts)}"
+    yield from (f"where {writer.whole(node)}" for node in part.filters)
+    if keys := _group_keys(part, writer):
+        yield f"group by {', '.join(keys)}"
+    yield from part.operators
+    for clause in ("distinct", "limit", "offset"):
+        if part.select is not None and (node := part.select.args.get(clause)):
+            yield writer.whole(node)
 
 
 def _group_by(part: Part | None, writer: _Writer) -> tuple[str, ...]:

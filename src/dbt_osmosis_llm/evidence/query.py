@@ -741,6 +741,8 @@ class Reader:
         definition.too_deep = deepest > _MAX_DEPTH
         definition.aggregate = definition.aggregate or aggregate
         definition.window = definition.window or window
+        if aggregate or window:
+            definition.over = tuple(dict.fromkeys((*definition.over, scope.part)))
         plain = constant and not (aggregate or window)
         if plain and all(one.shape is Shape.CONSTANT for one in sources):
             definition.shape = Shape.CONSTANT

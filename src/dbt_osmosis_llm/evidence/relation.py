@@ -51,6 +51,8 @@ class Definition:
     """Whether the expression can stand inside another one."""
     is_plain: bool = False
     """Whether it is upstream columns, one or the other of them, unchanged or only cast."""
+    over: tuple[Part, ...] = ()
+    """The queries over whose rows its aggregates and windows are taken."""
 
     def __deepcopy__(self, memo: object) -> Definition:
         return self
@@ -226,6 +228,7 @@ def derived(local: Any, sources: Iterable[Definition]) -> Definition:
         any(source.aggregate for source in sources),
         any(source.window for source in sources),
         local,
+        over=tuple(dict.fromkeys(part for source in sources for part in source.over)),
     )
 
 

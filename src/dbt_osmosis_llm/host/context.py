@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,18 +26,22 @@ _MOST_NAMED = 3
 def decoding_failure(project_dir: str, error: UnicodeDecodeError) -> str:
     """Return which files dbt could not read, in one line: it does not say so itself."""
     wrong = []
-    for path in sorted(Path(project_dir).rglob("*")):
-        folders = path.relative_to(project_dir).parts[:-1]
-        is_read = path.suffix in _READ_BY_DBT and not any(
-            name.startswith(".") or name in ("target", "logs") for name in folders
+    for folder, folders, names in os.walk(project_dir):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in ("target", "logs", "node_modules")
+            and not Path(folder, name, "pyvenv.cfg").exists()
         )
-        if is_read and path.is_file():
-            try:
-                path.read_bytes().decode()
-            except UnicodeDecodeError:
-                wrong.append(str(path))
-            except OSError:
-                continue
+        for path in (Path(folder, name) for name in sorted(names)):
+            if path.suffix in _READ_BY_DBT:
+                try:
+                    path.read_bytes().decode()
+                except UnicodeDecodeError:
+                    wrong.append(str(path))
+                except OSError:
+                    continue
     where = ", ".join(wrong[:_MOST_NAMED]) or "a file of the project"
     more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
     return f"dbt reads UTF-8 alone, and {where}{more} is not: {error.reason}. Save it as UTF-8."

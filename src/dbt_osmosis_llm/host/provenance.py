@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from dbt_osmosis_llm import writing
 from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.config import SettingsError
 from dbt_osmosis_llm.evidence.fingerprint import text_hash
 from dbt_osmosis_llm.evidence.promises import plain_name
 from dbt_osmosis_llm.host.evidence import Gatherer
@@ -179,7 +180,7 @@ class Provenance:
             self._put(node, freshness, date)
         try:
             self.lock.write()
-        except OSError as error:
+        except (OSError, SettingsError) as error:
             logger.warning("The lock file cannot be written: %s", error)
         self._last_write_s = time.monotonic()
         self._pause_s = max(_LEAST_PAUSE_S, _PAUSES_A_WRITE * (self._last_write_s - began_s))

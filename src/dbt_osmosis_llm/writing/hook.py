@@ -6,7 +6,7 @@ changed by their text instead; new ones dbt-osmosis writes as always.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -23,7 +23,7 @@ from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.fingerprint import hash_of
 from dbt_osmosis_llm.writing import target_path
 from dbt_osmosis_llm.writing.patch import UnsafeYamlError, check, patched
-from dbt_osmosis_llm.writing.reconcile import reconciled
+from dbt_osmosis_llm.writing.reconcile import LISTS, reconciled
 
 _HOOKS: tuple[tuple[ModuleType, str], ...] = (
     (writer, "_write_yaml"),
@@ -203,17 +203,18 @@ class MinimalWriting:
 
 def _texts_behind_names(data: Any) -> None:
     """Order the keys of what is new as people do; dbt-osmosis adds a table's text last."""
-    if isinstance(data, MutableMapping):
-        if "name" in data and "description" in data:
-            first = {key: data[key] for key in ("name", "description", "data_type") if key in data}
-            entry = first | dict(data)
-            data.clear()
-            data.update(entry)
-        for value in data.values():
-            _texts_behind_names(value)
-    elif isinstance(data, list):
-        for item in data:
-            _texts_behind_names(item)
+    if isinstance(data, list):
+        for entry in data:
+            # Any other kind of mapping comes from a file of somebody's.
+            if type(entry) is dict and "name" in entry and "description" in entry:
+                first = [key for key in ("name", "description", "data_type") if key in entry]
+                ordered = {key: entry[key] for key in (*first, *entry)}
+                entry.clear()
+                entry.update(ordered)
+            _texts_behind_names(entry)
+    elif isinstance(data, Mapping):
+        for key in LISTS & set(data):
+            _texts_behind_names(data[key])
 
 
 def _target(context: Any, nodes: Sequence[Any]) -> Path | None:

@@ -16,7 +16,7 @@ _JINJA = re.compile(r"\{[{%#]")
 _CHANGEABLE = frozenset({"name", "description", "data_type"})
 """Scalars that an entry may get another value of."""
 
-_LISTS = frozenset(
+LISTS = frozenset(
     {"models", "seeds", "snapshots", "sources", "tables", "versions", "columns"},
 )
 """Lists whose items have a name, or a version, of their own."""
@@ -50,13 +50,13 @@ class _Reconciliation:
         for key, value in original.items():
             if key in wanted:
                 found[key] = self._value(key, value, wanted[key])
-            elif key not in _LISTS or not value:  # else its last entry went to another file
+            elif key not in LISTS or not value:  # else its last entry went to another file
                 found[key] = _plain(value)
         found |= {key: _plain(value) for key, value in wanted.items() if key not in found}
         return found
 
     def _value(self, key: str, original: Any, wanted: Any) -> Any:
-        if key in _LISTS and _is_list(original or []) and _is_list(wanted or []):
+        if key in LISTS and _is_list(original or []) and _is_list(wanted or []):
             return self._items(original or [], wanted or []) if original or wanted else original
         if key == "tags" and _is_list(original) and _is_list(wanted):
             return [*_plain(original), *(tag for tag in _plain(wanted) if tag not in original)]
