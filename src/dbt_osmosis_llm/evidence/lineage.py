@@ -11,6 +11,7 @@ import re
 import threading
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -386,12 +387,13 @@ def _facts(statement: Any, dialect: Any, schema: Any) -> QueryFacts:
     writer = _Writer(dialect, _leaf_name(relations, dialect))
     # Whose column it is may be known only where the tables' columns are: it makes no difference.
     bare_writer = _Writer(dialect, lambda leaf: leaf.column)
+    deciding = cache(lambda over: _rows_text(over, bare_writer))
     columns: dict[str, ColumnLineage] = {}
     for name in rows.names:
         if name and name not in columns:
             definition = rows.find(name)[1]
             found = _column(name, definition, writer)
-            columns[name] = replace(found, rows=_rows_text(definition.over, bare_writer))
+            columns[name] = replace(found, rows=deciding(definition.over))
     return QueryFacts(
         MappingProxyType(columns),
         relations,
@@ -402,7 +404,7 @@ def _facts(statement: Any, dialect: Any, schema: Any) -> QueryFacts:
         tuple(operator for part in parts for operator in part.operators),
         _row_number_partition(rows.part, writer),
         _unique(", ".join(_group_keys(part, writer)) for part in parts),
-        _rows_text((rows.part,) if rows.part else (), bare_writer),
+        deciding((rows.part,) if rows.part else ()),
         any(part.has_outer_join for part in all_parts),
     )
 
