@@ -178,7 +178,7 @@ def with_rows(*, known: bool = True, **changes: str) -> NodeEvidence:
         ({"db": "prod.main"}, set()),
         ({"where": "price > 0 and id < '2026-11-21'"}, {"top", "place"}),
     ],
-    ids=str,
+    ids=["distinct", "limit", "many ids", "filter", "join", "schema", "filter with a date"],
 )
 def test_each_aggregate_is_stale_by_its_own_rows(change: dict[str, str], stale: set[str]) -> None:
     before, after = with_rows(), with_rows(known=True, **change)
