@@ -12,11 +12,11 @@ FROM python:${PYTHON}-slim AS build
 # One requirement, e.g. dbt-snowflake or dbt-bigquery==1.10.*
 ARG ADAPTER=dbt-duckdb
 WORKDIR /source
-RUN python -m venv /opt/dbt
+RUN python -m venv /venv
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 # Built as a wheel: an editable installation would need the source in the image that runs.
-RUN /opt/dbt/bin/pip install --no-cache-dir --disable-pip-version-check \
+RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check \
   --constraint constraints.txt ".[all]" "${ADAPTER}"
 
 FROM python:${PYTHON}-slim
@@ -26,8 +26,8 @@ RUN apt-get update \
   && apt-get install --yes --no-install-recommends git \
   && rm -rf /var/lib/apt/lists/* \
   && useradd --create-home --uid 1000 dbt
-COPY --from=build /opt/dbt /opt/dbt
-ENV PATH=/opt/dbt/bin:$PATH HOME=/home/dbt
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH HOME=/home/dbt
 USER 1000
 WORKDIR /project
 ENTRYPOINT ["dbt-osmosis"]

@@ -61,7 +61,8 @@ socket.socket.connect = _loopback_only  # type: ignore[assignment, method-assign
 def cli_runner() -> CliRunner:
     """Return one that keeps stdout and stderr apart, as click 8.1 has to be told."""
     knows = "mix_stderr" in inspect.signature(CliRunner).parameters
-    return CliRunner(mix_stderr=False) if knows else CliRunner()  # type: ignore[call-arg]
+    options: dict[str, Any] = {"mix_stderr": False} if knows else {}
+    return CliRunner(**options)
 
 
 def pytest_runtest_setup() -> None:
