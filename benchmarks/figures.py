@@ -15,7 +15,8 @@ from pathlib import Path
 from generate import Table
 from provider import Conditions, Served
 
-from dbt_osmosis_llm.llm.usage import Price, Usage
+from dbt_osmosis_llm.llm.messages import Usage
+from dbt_osmosis_llm.llm.usage import Price
 
 PROVIDER, MODEL = "openai", "gpt-6-luna"
 

@@ -15,7 +15,8 @@ from figures import MODEL, PROVIDER
 from provider import OUTPUT_TOKENS_PER_S, Conditions
 from rows import markdown
 
-from dbt_osmosis_llm.llm.usage import Price, Usage
+from dbt_osmosis_llm.llm.messages import Usage
+from dbt_osmosis_llm.llm.usage import Price
 
 Run = Mapping[str, Any]
 

@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,21 @@ ALLOWED = {
     "config": set[str](),
     "_log": set[str](),
     "_version": set[str](),
+    "writing": set[str](),
     "llm": {"config", "_log"},
     "evidence": {"config", "_log"},
     "ledger": {"llm", "config", "_log"},
-    "facade": {"evidence", "llm", "config", "_log"},
     "synthesis": {"evidence", "ledger", "llm", "config", "_log"},
-    "writing": {"synthesis", "evidence", "llm", "config", "_log"},
+    "stack": {"synthesis", "llm", "config"},
+    "run": {"stack", "synthesis", "ledger", "evidence", "llm", "config", "_log"},
+    "inspection": {"run", "synthesis", "evidence", "llm", "config", "_log"},
     "host": {"writing", "synthesis", "evidence", "llm", "config", "_log"},
+    "facade": {"stack", "synthesis", "evidence", "llm", "config", "_log", "host"},
     "cli": {
         "host",
-        "writing",
+        "inspection",
+        "run",
+        "stack",
         "synthesis",
         "facade",
         "ledger",
@@ -41,10 +47,33 @@ ALLOWED = {
         "_version",
     },
     "_autoload": {"cli"},
-    "__main__": {"cli", "_autoload"},
-    "__init__": {"_version", "facade", "llm"},  # all but the first for type checkers only
+    "__main__": {"cli", "host", "_autoload"},
+    "__init__": {
+        "_version",
+        "facade",
+        "stack",
+        "llm",
+        "host",
+    },  # in functions, or for type checkers
 }
-DBT_READERS = {"host", "writing", "__main__"}
+HOSTS = {"dbt", "dbt_common", "dbt_core_interface", "dbt_osmosis"}
+
+# What importing a part may not load, of other people's packages.
+HEAVY = {"click", "rich", "openai", "anthropic", "google", "azure", "pyarrow", "genai_prices"}
+LOADS_NOTHING_OF = {
+    "config": {*HOSTS, *HEAVY, "sqlalchemy", "sqlglot", "pydantic", "ruamel", "yaml"},
+    "writing": {*HOSTS, *HEAVY, "sqlalchemy", "sqlglot", "pydantic", "dbt_osmosis_llm.config"},
+    "llm": {*HOSTS, *HEAVY, "sqlalchemy", "sqlglot"},
+    "evidence": {*HOSTS, *HEAVY, "sqlalchemy", "pydantic", "dbt_osmosis_llm.llm"},
+    "ledger": {*HOSTS, *HEAVY, "sqlglot"},
+    "ledger.records": {*HOSTS, *HEAVY, "sqlalchemy", "sqlglot", "pydantic"},
+    "synthesis": {*HOSTS, *HEAVY, "sqlalchemy"},
+    "stack": {*HOSTS, *HEAVY, "sqlalchemy", "sqlglot"},
+    "run": {*HOSTS, *HEAVY},
+    "inspection": {*HOSTS, *HEAVY},
+    "facade": {*HOSTS - {"dbt_osmosis"}, *HEAVY, "sqlalchemy"},
+    "host.compat": {*HOSTS, *HEAVY, "sqlalchemy", "sqlglot"},
+}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -74,13 +103,51 @@ def test_imports_point_one_way(path: Path) -> None:
             other = rest.split(".")[0]
             if other in ALLOWED and other != part:
                 assert other in ALLOWED[part], f"{part} imports {name}"
-        if top in {"dbt", "dbt_common", "dbt_core_interface", "dbt_osmosis"}:
-            bases = path.name == "exceptions.py" and name.startswith("dbt_osmosis.core")
-            assert part in DBT_READERS or bases, f"{part} imports {name}"
+        assert top not in HOSTS or part == "host", f"{part} imports {name}"
         if top in {"click", "rich"}:
             assert part == "cli", f"{part} imports {name}"
         if name in {"os.environ", "os.getenv"}:
             assert part in {"config", "_autoload"}, f"{part} reads the environment"
+
+
+def module_name(path: Path) -> str:
+    name = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Look at every import, also those in functions and those for type checkers alone."""
+    names = {module_name(path) for path in MODULES}
+    graph = {module_name(p): set(imports(p)) & names - {module_name(p)} for p in MODULES}
+    # A package stands for what it takes from its modules, and these import no package of theirs.
+    for name, others in graph.items():
+        graph[name] = {other for other in others if not name.startswith(f"{other}.")}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"these import each other: {' -> '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("part", LOADS_NOTHING_OF)
+def test_a_part_loads_what_it_needs_alone(part: str) -> None:
+    """Import all of a part in a fresh interpreter and look at what came along."""
+    path = SOURCE.joinpath(*part.split("."))
+    modules = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    # Providers' modules are loaded when they are asked, each with its SDK.
+    wanted = [module_name(m) for m in modules if m.parent.name not in {"migrations", "versions"}]
+    code = f"import sys, {', '.join(wanted)}; print(*sys.modules)"
+    done = subprocess.run(
+        # -S: our .pth must not have loaded anything before.
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = done.stdout.split()
+    for name in LOADS_NOTHING_OF[part]:
+        found = [one for one in loaded if one == name or one.startswith(f"{name}.")]
+        assert not found, f"{part} loads {found[0]}"
 
 
 def test_only_config_reads_the_environment() -> None:

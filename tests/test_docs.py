@@ -20,9 +20,9 @@ import pytest
 import ruamel.yaml
 
 from dbt_osmosis_llm.config import OPTIONS, PROMPT_ENV_PREFIX, PROMPT_KEYS, load_settings
-from dbt_osmosis_llm.llm.prompts import PLACEHOLDERS, Prompts, load_prompts
 from dbt_osmosis_llm.llm.providers.registry import PROVIDERS
 from dbt_osmosis_llm.synthesis.lock import LOCK_NAME, LockFile
+from dbt_osmosis_llm.synthesis.prompts import PLACEHOLDERS, Prompts, load_prompts
 from tests.conftest import Shop, clean_environment
 
 ROOT = Path(__file__).parent.parent

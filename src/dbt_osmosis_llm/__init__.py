@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from dbt_osmosis_llm.llm.batch import LLMBatchProcessor as LLMBatchProcessor
     from dbt_osmosis_llm.llm.batch import LLMBatchStats as LLMBatchStats
     from dbt_osmosis_llm.llm.batch import LLMResult as LLMResult
-    from dbt_osmosis_llm.llm.client import LLMClient as LLMClient
-    from dbt_osmosis_llm.llm.client import LLMConfig as LLMConfig
-    from dbt_osmosis_llm.llm.client import build_client as build_client
-    from dbt_osmosis_llm.llm.client import create_provider as create_provider
+    from dbt_osmosis_llm.llm.configuration import LLMConfig as LLMConfig
     from dbt_osmosis_llm.llm.exceptions import LLMAPIError as LLMAPIError
     from dbt_osmosis_llm.llm.exceptions import LLMBudgetError as LLMBudgetError
     from dbt_osmosis_llm.llm.exceptions import LLMConfigError as LLMConfigError
@@ -31,21 +28,24 @@ if TYPE_CHECKING:
     from dbt_osmosis_llm.llm.exceptions import LLMTimeoutError as LLMTimeoutError
     from dbt_osmosis_llm.llm.exceptions import LLMTruncatedError as LLMTruncatedError
     from dbt_osmosis_llm.llm.messages import FinishReason as FinishReason
+    from dbt_osmosis_llm.llm.messages import LLMClient as LLMClient
     from dbt_osmosis_llm.llm.messages import LLMRequest as LLMRequest
     from dbt_osmosis_llm.llm.messages import LLMResponse as LLMResponse
     from dbt_osmosis_llm.llm.messages import Message as Message
+    from dbt_osmosis_llm.llm.messages import Usage as Usage
     from dbt_osmosis_llm.llm.mock import MockLLMClient as MockLLMClient
     from dbt_osmosis_llm.llm.providers.registry import (
         get_available_providers as get_available_providers,
     )
     from dbt_osmosis_llm.llm.retry import retry_with_backoff as retry_with_backoff
     from dbt_osmosis_llm.llm.usage import LLMUsageStats as LLMUsageStats
-    from dbt_osmosis_llm.llm.usage import Usage as Usage
     from dbt_osmosis_llm.llm.usage import get_usage_stats as get_usage_stats
+    from dbt_osmosis_llm.stack import build_client as build_client
+    from dbt_osmosis_llm.stack import create_provider as create_provider
 
 _EXPORTS = {
-    "build_client": "llm.client",
-    "create_provider": "llm.client",
+    "build_client": "stack",
+    "create_provider": "stack",
     "FinishReason": "llm.messages",
     "generate_column_doc": "facade",
     "generate_model_spec_as_json": "facade",
@@ -58,8 +58,8 @@ _EXPORTS = {
     "LLMBatchProcessor": "llm.batch",
     "LLMBatchStats": "llm.batch",
     "LLMBudgetError": "llm.exceptions",
-    "LLMClient": "llm.client",
-    "LLMConfig": "llm.client",
+    "LLMClient": "llm.messages",
+    "LLMConfig": "llm.configuration",
     "LLMConfigError": "llm.exceptions",
     "LLMError": "llm.exceptions",
     "LLMRateLimitError": "llm.exceptions",
@@ -74,7 +74,7 @@ _EXPORTS = {
     "Message": "llm.messages",
     "MockLLMClient": "llm.mock",
     "retry_with_backoff": "llm.retry",
-    "Usage": "llm.usage",
+    "Usage": "llm.messages",
 }
 
 __all__ = ["__version__", *sorted(_EXPORTS)]
@@ -86,6 +86,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    import_module(f"{__name__}.host.compat").share_errors()
     value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
     globals()[name] = value
     return value

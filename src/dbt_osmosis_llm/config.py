@@ -574,6 +574,19 @@ def _refuse_unknown_variables(environ: Mapping[str, str] | None) -> None:
             )
 
 
+def parse_variables(text: str | None) -> Mapping[str, Any] | None:
+    """Return the mapping given with ``--vars``, None where it is none; dbt-osmosis reports that."""
+    if not text:
+        return None
+    import ruamel.yaml
+
+    try:
+        variables = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
+    except ruamel.yaml.YAMLError:
+        return None
+    return variables if isinstance(variables, Mapping) else None
+
+
 def without_credentials(url: str) -> str:
     """Return a URL that may be shown: no user, password, query or fragment."""
     scheme, separator, rest = url.partition("://")

@@ -6,7 +6,6 @@ defaults therefore counts as not set. ``OSMOSIS_LLM_TEMPERATURE`` and any other 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
@@ -20,13 +19,17 @@ from dbt_osmosis_llm.evidence.sql_text import (
     mask_personal_data_in_text,
     tidy_sql,
 )
+from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.llm.answers import ask
-from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError, LLMResponseError
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMClient, LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.parsing import parse_answer
-from dbt_osmosis_llm.llm.prompts import PromptKind, load_prompts
-from dbt_osmosis_llm.llm.safe_text import clean_text
+from dbt_osmosis_llm.stack import ClientStack, process_stack
+from dbt_osmosis_llm.synthesis.prompts import PromptKind, load_prompts
+from dbt_osmosis_llm.synthesis.safe_text import clean_text
+
+compat.share_errors()
 
 _HOST_TEMPERATURES = frozenset({0.3, 0.4, 0.5, 0.7})
 """What dbt-osmosis 1.5 passes when nobody asked for a temperature."""
@@ -89,9 +92,9 @@ class ChatClient:
     ``client.chat.completions.create(model=…, messages=…)`` works for every provider.
     """
 
-    def __init__(self, config: LLMConfig, wrap: Wrap | None = None) -> None:
-        _client_for(config)  # a missing SDK shows now, not at the first question
-        self.chat = Chat(Completions(config, wrap))
+    def __init__(self, config: LLMConfig, stack: ClientStack, wrap: Wrap | None = None) -> None:
+        _client_for(config, stack)  # a missing SDK shows now, not at the first question
+        self.chat = Chat(Completions(config, stack, wrap))
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,9 @@ class Chat:
 class Completions:
     """The ``chat.completions`` of a `ChatClient`."""
 
-    def __init__(self, config: LLMConfig, wrap: Wrap | None = None) -> None:
+    def __init__(self, config: LLMConfig, stack: ClientStack, wrap: Wrap | None = None) -> None:
         self._config = config
+        self._stack = stack
         self._wrap = wrap
 
     def create(
@@ -152,7 +156,7 @@ class Completions:
             custom_id="chat",
             description="an answer",
         )
-        client = _client_for(config)
+        client = _client_for(config, self._stack)
         if self._wrap is not None:
             client = self._wrap(client, config)
         return _completion(client.complete(request))
@@ -193,11 +197,7 @@ def _completion(response: LLMResponse) -> ChatCompletion:
     )
 
 
-_BUILT: list[tuple[LLMConfig, LLMClient]] = []
-_BUILT_LOCK = threading.Lock()
-
-
-def _client_for(config: LLMConfig) -> LLMClient:
+def _client_for(config: LLMConfig, stack: ClientStack) -> LLMClient:
     """Return the one client of a configuration.
 
     dbt-osmosis asks for a client at every call: statistics and budgets must outlast them.
@@ -207,13 +207,7 @@ def _client_for(config: LLMConfig) -> LLMClient:
             "Provider 'offline' writes documentation from a project's SQL alone and cannot answer "
             "other questions; choose a model with LLM_PROVIDER."
         )
-    with _BUILT_LOCK:
-        for known, client in _BUILT:
-            if known == config:
-                return client
-        client = build_client(config)
-        _BUILT.append((config, client))
-        return client
+    return stack.client_for(config)
 
 
 def get_llm_client() -> tuple[ChatClient, str]:
@@ -225,17 +219,20 @@ def get_llm_client() -> tuple[ChatClient, str]:
     return chat_client(LLMConfig.from_env(_settings()))
 
 
-def chat_client(config: LLMConfig, wrap: Wrap | None = None) -> tuple[ChatClient, str]:
+def chat_client(
+    config: LLMConfig, wrap: Wrap | None = None, *, stack: ClientStack | None = None
+) -> tuple[ChatClient, str]:
     """Return what `get_llm_client` does, for a configuration from wherever it comes.
 
     Args:
         config: Which model to ask and how.
         wrap: Puts another client around the one that is asked.
+        stack: Builds that one; the process's stack when None.
 
     Raises:
         LLMConfigError: An SDK is missing.
     """
-    return ChatClient(config, wrap), config.model
+    return ChatClient(config, stack or process_stack(), wrap), config.model
 
 
 def generate_model_spec_as_json(
@@ -387,7 +384,7 @@ def _ask(
         custom_id=what or "model",
         description=f"texts of {what or 'a model'}",
     )
-    answer, _ = ask(_client_for(LLMConfig.from_env(settings)), request, read)
+    answer, _ = ask(_client_for(LLMConfig.from_env(settings), process_stack()), request, read)
     return answer
 
 

@@ -311,8 +311,9 @@ def test_what_somebody_else_has_put_there_stays(
 def test_other_commands_load_no_client_of_ours(shop: Shop) -> None:
     (shop.directory / "sitecustomize.py").write_text(
         "import atexit, sys\n"
-        "ours = ('dbt_osmosis_llm.facade', 'dbt_osmosis_llm.llm.client', 'dbt_osmosis_llm.host')\n"
-        "atexit.register(lambda: print('loaded', [n for n in ours if n in sys.modules]))\n"
+        "ours = ('facade', 'stack', 'host.project')\n"
+        "names = [f'dbt_osmosis_llm.{name}' for name in ours]\n"
+        "atexit.register(lambda: print('loaded', [n for n in names if n in sys.modules]))\n"
     )
     done = shop.dbt_osmosis("nl", "query", "--help", PYTHONPATH=str(shop.directory))
     assert done.returncode == 0, done.stderr

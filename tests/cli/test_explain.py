@@ -12,15 +12,18 @@ from typing import Any
 import pytest
 from dbt_osmosis.cli.main import cli
 
-from dbt_osmosis_llm.cli.explanation import Explanation
-from dbt_osmosis_llm.cli.outlook import Outlook
 from dbt_osmosis_llm.config import Settings, load_settings
 from dbt_osmosis_llm.host.context import open_context
-from dbt_osmosis_llm.host.project import HostProject
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
-from dbt_osmosis_llm.llm.prompts import load_prompts
+from dbt_osmosis_llm.host.inspection import HostInspection
+from dbt_osmosis_llm.host.project import HostProject, RehearsalProject
+from dbt_osmosis_llm.inspection.explanation import Explanation
+from dbt_osmosis_llm.inspection.outlook import Outlook
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.run.options import project_options
+from dbt_osmosis_llm.stack import build_client
 from dbt_osmosis_llm.synthesis.engine import Engine
+from dbt_osmosis_llm.synthesis.prompts import load_prompts
 from dbt_osmosis_llm.synthesis.report import NodeOutcome
 from tests.conftest import Shop, cli_runner
 from tests.server import LoopbackServer
@@ -42,13 +45,19 @@ class Explained:
 
     def __call__(self, node_id: str, *, prompt: bool = False) -> Explanation:
         self.project()
-        outlook = Outlook(self.context, node_id, self.settings, load_prompts(), self.config)
+        prompts = load_prompts()
+        root = self.context.project.runtime_cfg.project_root
+        project = RehearsalProject(
+            self.context, node_id, **project_options(root, self.settings, self.config, prompts)
+        )
+        inspection = HostInspection(project)
+        outlook = Outlook(project, inspection, node_id, self.settings, prompts, self.config, root)
         return Explanation(outlook, prompt=prompt)
 
     def outcomes(self) -> dict[str, NodeOutcome]:
         """Run over the whole project, with the server, and return what became of each table."""
         project = self.project()
-        project.prepare(project.node_ids())
+        project.prepare()
         client = build_client(self.config, LLMUsageStats())
         report = Engine(client, load_prompts(), copies=not self.settings.no_copy).run(project)
         return {outcome.node_id: outcome for outcome in report.outcomes}

@@ -24,10 +24,11 @@ from dbt_osmosis.cli.main import cli
 
 from dbt_osmosis_llm.ledger import Call, Ledger, Run, Text, tables
 from dbt_osmosis_llm.ledger.client import LedgerClient
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMError, LLMResponseError
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.stack import build_client
 from tests.conftest import KEY, Shop, clean_environment, cli_runner
 from tests.server import LoopbackServer, Recorded, Reply, text_for
 

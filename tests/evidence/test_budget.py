@@ -10,8 +10,8 @@ import pytest
 from dbt_osmosis_llm.evidence.budget import without_ctes
 from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
-from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.plan import Missing, build_request
+from dbt_osmosis_llm.synthesis.prompts import Prompts
 
 FILLER = " ".join(["word"] * 40)
 NAMES = [f"b{n}" for n in range(60)]

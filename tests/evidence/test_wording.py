@@ -290,7 +290,7 @@ def test_a_table_without_sql_says_what_others_make_of_it() -> None:
 
 _PRINT = """
 from tests.evidence.test_wording import ORDERS, SOURCE, worded
-from dbt_osmosis_llm.llm.prompts import Prompts
+from dbt_osmosis_llm.synthesis.prompts import Prompts
 from dbt_osmosis_llm.synthesis.plan import Missing, build_request
 for node in (ORDERS, SOURCE):
     names = tuple(column.name for column in node.columns)

@@ -17,9 +17,10 @@ from dbt_osmosis_llm.ledger import Call, Hit, Ledger, LedgerError, tables
 from dbt_osmosis_llm.ledger.claims import Claims
 from dbt_osmosis_llm.ledger.client import LedgerClient
 from dbt_osmosis_llm.ledger.records import now, to_microseconds
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.messages import LLMRequest, Message
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.stack import build_client
 from tests.conftest import KEY
 from tests.ledger.processes import CONTEXT, at_once
 from tests.server import LoopbackServer, Recorded, Reply

@@ -19,7 +19,7 @@ from dbt_osmosis_llm.ledger import Call, Ledger
 from dbt_osmosis_llm.ledger.client import LedgerClient
 from dbt_osmosis_llm.ledger.records import now
 from dbt_osmosis_llm.llm import answers
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMBudgetError,
@@ -28,9 +28,10 @@ from dbt_osmosis_llm.llm.exceptions import (
     LLMLedgerError,
     LLMResponseError,
 )
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message, Usage
 from dbt_osmosis_llm.llm.mock import MockLLMClient
-from dbt_osmosis_llm.llm.usage import LLMUsageStats, Usage
+from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.stack import build_client
 from tests.conftest import KEY
 from tests.server import LoopbackServer, Reply
 

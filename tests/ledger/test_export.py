@@ -18,7 +18,8 @@ from click.testing import Result
 
 from dbt_osmosis_llm.cli.commands import llm
 from dbt_osmosis_llm.ledger import Call, Ledger, LedgerError, Run
-from dbt_osmosis_llm.ledger.export import Event, events, events_of, export, metadata_of, write_text
+from dbt_osmosis_llm.ledger.events import Event, events_of, metadata_of
+from dbt_osmosis_llm.ledger.export import events, export, write_text
 from dbt_osmosis_llm.ledger.places import ExportError
 from tests.conftest import cli_runner
 

@@ -10,7 +10,7 @@ import pytest
 
 from dbt_osmosis_llm.ledger import Call, Ledger, LedgerError
 from dbt_osmosis_llm.ledger.client import LedgerClient
-from dbt_osmosis_llm.llm.client import LLMConfig
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMLedgerError
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.mock import MockLLMClient

@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from dbt_osmosis_llm.ledger import Call, Hit, Ledger, Run
 from dbt_osmosis_llm.ledger.client import LedgerClient
 from dbt_osmosis_llm.ledger.statistics import By, Statistics, statistics, total
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMError, LLMResponseError
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.stack import build_client
 from tests.server import LoopbackServer, Recorded, Reply
 
 NOON = datetime(2026, 3, 31, 12, tzinfo=timezone.utc)

@@ -144,10 +144,8 @@ def test_only_the_newest_usable_answer_is_found(opened: Ledger) -> None:
     assert opened.lookup(first.key) == first
     second = opened.record(call_about("q", response="newer"))
     assert opened.lookup(first.key) == second
-    assert opened.lookup_many([first.key]) == {first.key: second}
     same_moment = opened.record(replace(second, call_id=new_id(), response="newest"))
     assert opened.lookup(first.key) == same_moment
-    assert opened.lookup_many([first.key]) == {first.key: same_moment}
 
 
 @pytest.mark.parametrize(
@@ -159,15 +157,6 @@ def test_an_answer_may_be_too_old(
 ) -> None:
     key = opened.record(call_about("q", started_at=now() - timedelta(days=10))).key
     assert (opened.lookup(key, max_age_days=max_age_days) is not None) is is_found
-    assert (key in opened.lookup_many([key], max_age_days=max_age_days)) is is_found
-
-
-def test_many_keys_are_looked_up_at_once(opened: Ledger) -> None:
-    keys = [opened.record(call_about(f"q{number}")).key for number in range(600)]
-    found = opened.lookup_many([*keys, "none", *keys])
-    assert list(found) == keys
-    assert all(found[key] == opened.lookup(key) for key in keys[::100])
-    assert opened.lookup_many([]) == {}
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client, find_provider
+from dbt_osmosis_llm.llm.configuration import LLMConfig, find_provider
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError
-from dbt_osmosis_llm.llm.messages import LLMRequest, Message
+from dbt_osmosis_llm.llm.messages import LLMClient, LLMRequest, Message
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.stack import build_client
 from tests.conftest import BIN, KEY, clean_environment
 from tests.live.servers import get, serving
 

@@ -21,11 +21,12 @@ import jsonschema
 import pytest
 
 from dbt_osmosis_llm.llm.answers import ask
-from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client, find_provider
+from dbt_osmosis_llm.llm.configuration import LLMConfig, find_provider
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMTimeoutError, LLMTruncatedError
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, Message
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMClient, LLMRequest, Message
 from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.stack import build_client
 from tests.conftest import BIN, KEY, Shop, clean_environment
 from tests.live.local_model_server import ALIAS, CONTEXT_TOKENS, DEFAULT_OUTPUT_TOKENS
 from tests.live.servers import get, serving

@@ -17,10 +17,11 @@ from typing import Any
 from azure import identity
 from azure.core.credentials import AccessToken
 
-from dbt_osmosis_llm.llm import client as client_module
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
+from dbt_osmosis_llm import stack
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.stack import build_client
 from tests.server import LoopbackServer, Recorded, Script, text_for
 
 SCHEMA = {
@@ -104,12 +105,12 @@ def sign_in(lifetime_s: float = 3600.0) -> Iterator[None]:
 @contextmanager
 def own_clients() -> Iterator[None]:
     """Let clients that are built in here go afterwards, and their connections with them."""
-    kept = client_module._CLIENTS
-    client_module._CLIENTS = {}
+    kept = stack._PROCESS
+    stack._PROCESS = stack.ClientStack(kept.stats)
     try:
         yield
     finally:
-        client_module._CLIENTS = kept
+        stack._PROCESS = kept
 
 
 @dataclass

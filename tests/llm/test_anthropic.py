@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMConfigError, LLMResponseError
-from dbt_osmosis_llm.llm.messages import LLMRequest, Message
+from dbt_osmosis_llm.llm.messages import LLMRequest, Message, Usage
 from dbt_osmosis_llm.llm.providers.anthropic import (
     classify_error,
     decode_response,
     encode_request,
 )
 from dbt_osmosis_llm.llm.providers.registry import PROVIDERS
-from dbt_osmosis_llm.llm.usage import Price, Usage
+from dbt_osmosis_llm.llm.usage import Price
+from dbt_osmosis_llm.stack import build_client, create_provider_client
 from tests.llm.endpoints import ENDPOINTS, REQUEST, play
 from tests.llm.wire_tables import dialect_of, request_of, tables
 from tests.server import LoopbackServer, Reply
@@ -51,7 +52,8 @@ def test_encode(case: dict[str, Any]) -> None:
 @cases("requests")
 def test_sdk_sends_every_body_of_the_table(case: dict[str, Any], server: LoopbackServer) -> None:
     config = ENDPOINT.config(server, **case.get("config", {}))
-    replace(SPEC, dialect=dialect_of(case, SPEC)).create(config).complete(request_of(case))
+    spec = replace(SPEC, dialect=dialect_of(case, SPEC))
+    create_provider_client(config, spec).complete(request_of(case))
     assert [request.body for request in server.requests] == [case["body"]]
 
 
@@ -141,7 +143,7 @@ def test_environment_of_the_sdk_changes_nothing(
     }.items():
         monkeypatch.setenv(name, value)
     config = ENDPOINT.config(server)
-    SPEC.create(config).complete(REQUEST)
+    create_provider_client(config, SPEC).complete(REQUEST)
     headers = server.requests[0].headers
     ours = {headers.get("authorization"), headers.get("x-api-key")} - {None}
     assert ours <= {config.api_key, f"Bearer {config.api_key}"}

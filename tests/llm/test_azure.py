@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.llm.messages import LLMRequest, Message
 from dbt_osmosis_llm.llm.providers.azure import token_scope
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.stack import build_client
 from tests.managed_identity import running_managed_identity
 from tests.server import LoopbackServer
 

@@ -32,10 +32,9 @@ from dbt_osmosis_llm.llm.exceptions import (
     LLMResponseError,
     LLMTruncatedError,
 )
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message, Usage
 from dbt_osmosis_llm.llm.mock import MockLLMClient
 from dbt_osmosis_llm.llm.rate_limit import RateLimitedClient, RateLimiter
-from dbt_osmosis_llm.llm.usage import Usage
 
 WORKERS = pytest.mark.parametrize("max_workers", [1, 4, 16])
 LONG_S = 30.0

@@ -6,9 +6,11 @@ import pytest
 from dbt_osmosis.core import exceptions as host
 
 from dbt_osmosis_llm.config import Settings
+from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.llm import exceptions
-from dbt_osmosis_llm.llm.client import LLMConfig, _is_near, build_client, create_provider
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
+from dbt_osmosis_llm.stack import _is_near, build_client, create_provider
 
 KEY = "sk-very-secret-0123456789"
 
@@ -108,6 +110,7 @@ def test_configuration_errors_say_what_to_do(environ: dict[str, str], says: str)
 
 
 def test_our_errors_are_dbt_osmosis_errors() -> None:
+    compat.share_errors()
     assert issubclass(exceptions.LLMConfigError, host.LLMConfigurationError)
     assert issubclass(exceptions.LLMResponseError, host.LLMResponseError)
     for name in ("LLMAPIError", "LLMRateLimitError", "LLMTimeoutError", "LLMBudgetError"):

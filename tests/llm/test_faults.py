@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from dbt_osmosis_llm.llm.client import build_client
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError
 from dbt_osmosis_llm.llm.messages import RateLimits
 from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.stack import build_client
 from tests.llm.endpoints import (
     ANSWER,
     ENDPOINTS,

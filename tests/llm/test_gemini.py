@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMConfigError, LLMResponseError
-from dbt_osmosis_llm.llm.messages import FinishReason
+from dbt_osmosis_llm.llm.messages import FinishReason, Usage
 from dbt_osmosis_llm.llm.providers.gemini import (
     api_root,
     classify_error,
@@ -23,7 +23,8 @@ from dbt_osmosis_llm.llm.providers.gemini import (
     encode_request,
 )
 from dbt_osmosis_llm.llm.providers.registry import PROVIDERS
-from dbt_osmosis_llm.llm.usage import LLMUsageStats, Price, Usage
+from dbt_osmosis_llm.llm.usage import LLMUsageStats, Price
+from dbt_osmosis_llm.stack import build_client, create_provider_client
 from tests.llm.endpoints import ENDPOINTS, REQUEST, play
 from tests.llm.wire_tables import dialect_of, request_of, tables
 from tests.server import LoopbackServer, Recorded, Reply
@@ -51,7 +52,8 @@ def test_encode(case: dict[str, Any]) -> None:
 @cases("requests")
 def test_sdk_sends_every_body_of_the_table(case: dict[str, Any], server: LoopbackServer) -> None:
     config = ENDPOINT.config(server, **case.get("config", {}))
-    replace(SPEC, dialect=dialect_of(case, SPEC)).create(config).complete(request_of(case))
+    spec = replace(SPEC, dialect=dialect_of(case, SPEC))
+    create_provider_client(config, spec).complete(request_of(case))
     assert [request.body for request in server.requests] == [case["body"]]
 
 
@@ -138,7 +140,7 @@ def test_environment_of_the_sdk_changes_nothing(
     }.items():
         monkeypatch.setenv(name, value)
     config = ENDPOINT.config(server)
-    SPEC.create(config).complete(REQUEST)
+    create_provider_client(config, SPEC).complete(REQUEST)
     (sent,) = server.requests
     assert re.fullmatch(PATH, sent.path)
     assert sent.headers["x-goog-api-key"] == config.api_key
@@ -165,7 +167,7 @@ def test_the_key_follows_no_redirect(server: LoopbackServer) -> None:
 
 def test_the_client_lives_as_long_as_ours(server: LoopbackServer) -> None:
     # A Client of the SDK that is collected closes the connections of all that came from it.
-    client = SPEC.create(ENDPOINT.config(server))
+    client = create_provider_client(ENDPOINT.config(server), SPEC)
     gc.collect()
     for _ in range(2):
         client.complete(REQUEST)

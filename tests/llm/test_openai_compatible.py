@@ -6,10 +6,12 @@ import socket
 
 import pytest
 
-from dbt_osmosis_llm.llm.client import LLMConfig
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMResponseError, LLMTimeoutError
+from dbt_osmosis_llm.llm.messages import Usage
 from dbt_osmosis_llm.llm.providers.registry import PROVIDERS
-from dbt_osmosis_llm.llm.usage import Price, Usage
+from dbt_osmosis_llm.llm.usage import Price
+from dbt_osmosis_llm.stack import create_provider_client
 from tests.llm.endpoints import ENDPOINTS, REQUEST, play
 from tests.server import LoopbackServer, Reply
 
@@ -44,7 +46,7 @@ def test_a_local_server_never_sees_the_key_of_openai(
     }.items():
         monkeypatch.setenv(name, value)
     config = LLMConfig(provider, "m", base_url=server.url)
-    PROVIDERS[provider].create(config).complete(REQUEST)
+    create_provider_client(config, PROVIDERS[provider]).complete(REQUEST)
     headers = server.requests[0].headers
     assert headers["authorization"] == f"Bearer {provider}"
     assert not {"our-organization", "our-project"} & set(headers.values())

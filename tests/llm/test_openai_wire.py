@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from dbt_osmosis_llm.llm.client import LLMConfig
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMResponseError
+from dbt_osmosis_llm.llm.messages import Usage
 from dbt_osmosis_llm.llm.providers.openai_compatible import (
     classify_error,
     decode_response,
     encode_request,
 )
 from dbt_osmosis_llm.llm.providers.registry import PROVIDERS, ProviderSpec
-from dbt_osmosis_llm.llm.usage import Usage
+from dbt_osmosis_llm.stack import create_provider_client
 from tests.llm.wire_tables import dialect_of, request_of, tables
 from tests.server import LoopbackServer
 
@@ -38,7 +39,8 @@ def test_encode(case: dict[str, Any]) -> None:
 def test_sdk_sends_every_body_of_the_table(case: dict[str, Any], server: LoopbackServer) -> None:
     spec = PROVIDERS[case["provider"]]
     config = config_of(case, spec, api_key=KEY, base_url=server.url)
-    replace(spec, dialect=dialect_of(case, spec)).create(config).complete(request_of(case))
+    spec = replace(spec, dialect=dialect_of(case, spec))
+    create_provider_client(config, spec).complete(request_of(case))
     assert [request.body for request in server.requests] == [case["body"]]
 
 

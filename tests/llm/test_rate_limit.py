@@ -16,10 +16,12 @@ import pytest
 
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
+    LLMCancelledError,
+    LLMError,
     LLMRateLimitError,
     LLMResponseError,
 )
-from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message, RateLimits
+from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message, RateLimits, Usage
 from dbt_osmosis_llm.llm.mock import MockLLMClient
 from dbt_osmosis_llm.llm.providers.headers import read_rate_limits
 from dbt_osmosis_llm.llm.rate_limit import (
@@ -28,9 +30,7 @@ from dbt_osmosis_llm.llm.rate_limit import (
     Reservation,
     TokenEstimator,
     estimate_tokens,
-    shared_limiter,
 )
-from dbt_osmosis_llm.llm.usage import Usage
 
 REQUESTS = 600
 TOKENS = 100_000
@@ -742,6 +742,29 @@ def answer(used_tokens: int, **fields: Any) -> LLMResponse:
     return LLMResponse("{}", usage=usage, **fields)
 
 
+def test_a_cancelled_wait_ends_whatever_it_waits_for() -> None:
+    limiter = RateLimiter(requests_per_minute=1, max_in_flight=1)
+    granted, cancelled = limiter.acquire(10), threading.Event()
+    ended: list[LLMError] = []
+
+    def wait() -> None:
+        try:
+            limiter.acquire(10, cancelled)
+        except LLMCancelledError as error:
+            ended.append(error)
+
+    # The first waits for a minute to pass, the others for their turn behind it.
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    cancelled.set()
+    for thread in threads:
+        thread.join(SOON_S)
+    assert len(ended) == 3
+    limiter.settle(granted)
+    assert limiter.in_flight == 0
+
+
 def test_the_client_answers_as_the_one_it_has() -> None:
     response = answer(50)
     client, limiter, _ = client_for(response)
@@ -942,28 +965,3 @@ class Headers(dict[str, str]):
 
     def get(self, name: str, default: Any = None) -> Any:
         return {key.lower(): value for key, value in self.items()}.get(name.lower(), default)
-
-
-def test_there_is_one_limiter_a_key() -> None:
-    made: list[RateLimiter] = []
-    together = threading.Barrier(8)
-    found: list[RateLimiter] = []
-
-    def make() -> RateLimiter:
-        made.append(RateLimiter())
-        return made[-1]
-
-    key = ("openai", "https://example.com/v1", object())
-
-    def ask() -> None:
-        together.wait(SOON_S)
-        found.append(shared_limiter(key, make))
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(SOON_S)
-    assert len(made) == 1
-    assert found == made * 8
-    assert shared_limiter((*key, "other"), make) is not made[0]

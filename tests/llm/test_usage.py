@@ -10,7 +10,7 @@ from dbt_osmosis_llm.llm.exceptions import (
     LLMRateLimitError,
     LLMTimeoutError,
 )
-from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message
+from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Message, Usage
 from dbt_osmosis_llm.llm.mock import MockLLMClient
 from dbt_osmosis_llm.llm.usage import (
     Budget,
@@ -18,7 +18,6 @@ from dbt_osmosis_llm.llm.usage import (
     LLMUsageStats,
     MeteredClient,
     Price,
-    Usage,
     get_usage_stats,
 )
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, read_query
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
 from dbt_osmosis_llm.evidence.promises import DataTest, promises_of_column
-from dbt_osmosis_llm.llm.providers.offline import column_sentence, table_sentence
 from dbt_osmosis_llm.synthesis.checks import Complaint, ComplaintKind, check_texts
+from dbt_osmosis_llm.synthesis.offline import column_sentence, table_sentence
 from tests.synthesis.check_cases import (
     BAD,
     CHANNELS,
@@ -70,11 +70,8 @@ def test_good_texts_stay_good_together() -> None:
 
 def test_texts_written_without_a_model_raise_nothing() -> None:
     for node in NODES:
-        facts = node.to_dict([column.name for column in node.columns])
-        texts = {
-            "": table_sentence(facts),
-            **{c["name"]: column_sentence(c) for c in facts["columns"]},
-        }
+        columns = {column.name: column_sentence(node, column.name) for column in node.columns}
+        texts = {"": table_sentence(node), **columns}
         assert check_texts(node, {name: text for name, text in texts.items() if text}) == []
 
 

@@ -11,9 +11,9 @@ from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, Upstream
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError
 from dbt_osmosis_llm.llm.messages import LLMRequest
 from dbt_osmosis_llm.llm.mock import MockLLMClient, valid_answer
-from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.copying import copies, decided_by_lineage
 from dbt_osmosis_llm.synthesis.engine import Engine
+from dbt_osmosis_llm.synthesis.prompts import Prompts
 from tests.synthesis.test_engine import MemoryProject
 
 TABLES = {

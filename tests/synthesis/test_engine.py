@@ -21,11 +21,11 @@ from dbt_osmosis_llm.llm.exceptions import (
 )
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.mock import MockLLMClient, valid_answer
-from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.llm.usage import Price
 from dbt_osmosis_llm.synthesis.copying import Copy
 from dbt_osmosis_llm.synthesis.engine import Engine
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
+from dbt_osmosis_llm.synthesis.prompts import Prompts
 from dbt_osmosis_llm.synthesis.report import RunReport
 
 
@@ -545,3 +545,72 @@ def test_a_file_may_be_written_when_its_node_is_finished() -> None:
     project = chain()
     run(project, MockLLMClient())
     assert project.finished == ["a", "b", "c"]
+
+
+class FragileProject(MemoryProject):
+    """Fails at one method for one node."""
+
+    def __init__(self, method: str, node_id: str) -> None:
+        super().__init__(
+            {"b": ["a"]}, {"a": {"x": ""}, "b": {"y": ""}, "w": {"v": "Known."}, "z": {"u": ""}}
+        )
+        self.descriptions["w"] = "Known."
+        self._method = method
+        self._node_id = node_id
+
+    def _fail(self, method: str, node_id: str) -> None:
+        if (method, node_id) == (self._method, self._node_id):
+            raise RuntimeError("broken")
+
+    def missing(self, node_id: str) -> Missing:
+        self._fail("missing", node_id)
+        return super().missing(node_id)
+
+    def inherited_columns(self, node_id: str) -> tuple[str, ...]:
+        self._fail("inherited_columns", node_id)
+        return super().inherited_columns(node_id)
+
+    def evidence(self, node_id: str) -> NodeEvidence:
+        self._fail("evidence", node_id)
+        return super().evidence(node_id)
+
+    def apply(self, node_id: str, texts: NodeTexts) -> None:
+        self._fail("apply", node_id)
+        super().apply(node_id, texts)
+
+
+@pytest.mark.parametrize("node_id", ["a", "w"])
+@pytest.mark.parametrize("method", ["missing", "inherited_columns", "evidence", "apply"])
+def test_whatever_fails_about_a_node_each_of_them_is_finished(method: str, node_id: str) -> None:
+    project, client = FragileProject(method, node_id), MockLLMClient()
+    report = run(project, client)
+    # To finish a node puts back what was set aside to be written again.
+    assert sorted(project.finished) == ["a", "b", "w", "z"]
+    assert project.columns["z"] == {"u": "Text of u."}
+    failed = [outcome.node_id for outcome in report.failures]
+    # A complete table has no evidence to gather and nothing to apply.
+    touched = node_id == "a" or method in ("missing", "inherited_columns")
+    assert failed == ([node_id] if touched else [])
+    assert all("unexpected RuntimeError: broken" in str(o.error) for o in report.failures)
+
+
+def test_texts_are_kept_when_a_check_of_them_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **keywords: object) -> None:
+        raise ZeroDivisionError("a check of ours")
+
+    monkeypatch.setattr("dbt_osmosis_llm.synthesis.engine.check_texts", broken)
+    project = chain()
+    report = run(project, MockLLMClient())
+    assert project.columns["a"] == {"id": "Text of id.", "x": "Text of x."}
+    assert project.finished == ["a", "b", "c"]
+    assert "a check of ours" in str(report.outcomes[0].error)
+
+
+def test_an_interrupt_before_the_run_holds() -> None:
+    project, client = chain(), MockLLMClient()
+    engine = Engine(client, Prompts())
+    engine.interrupt(5)
+    report = engine.run(project)
+    assert client.calls == []
+    assert report.not_asked == 3
+    assert sorted(project.finished) == ["a", "b", "c"]

@@ -6,8 +6,8 @@ import pytest
 
 from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
-from dbt_osmosis_llm.llm.safe_text import clean_text
 from dbt_osmosis_llm.synthesis.checks.safety import MAX_CHARS, refusals
+from dbt_osmosis_llm.synthesis.safe_text import clean_text
 from tests.adversary import EMPTY, HOSTILE_TEXTS, REFUSED
 
 SQL = """

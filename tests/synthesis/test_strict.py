@@ -7,8 +7,8 @@ import pytest
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError
 from dbt_osmosis_llm.llm.messages import LLMRequest
 from dbt_osmosis_llm.llm.mock import MockLLMClient
-from dbt_osmosis_llm.llm.prompts import Prompts
 from dbt_osmosis_llm.synthesis.engine import Engine
+from dbt_osmosis_llm.synthesis.prompts import Prompts
 from tests.synthesis.test_engine import MemoryProject
 
 FIRST = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -16,11 +17,8 @@ from dbt_osmosis_llm._version import __version__
 from dbt_osmosis_llm.cli import host_client
 from dbt_osmosis_llm.cli.commands import llm, test_llm
 from dbt_osmosis_llm.cli.options import add_options, take_flags
+from dbt_osmosis_llm.host import compat
 
-FITS = "dbt-osmosis >=1.5,<2"
-_COMMANDS = ("document", "refactor")
-_TEST_COMMAND = "test-llm"
-_TRANSFORM = "synthesize_missing_documentation_with_openai"
 _MARK = "__dbt_osmosis_llm__"
 
 
@@ -38,44 +36,44 @@ def extend(host: ModuleType) -> None:
     """
     if hasattr(host, _MARK):
         return
-    missing = _missing_hooks(host)
-    if missing:
+    faults = [*_command_faults(host), *compat.check(host)]
+    if faults:
         print(  # noqa: T201
-            f"dbt-osmosis-llm {__version__} fits {FITS}; this version has no {missing}. "
+            f"dbt-osmosis-llm {__version__} fits {compat.FITS}; this version {', '.join(faults)}. "
             "dbt-osmosis runs without it.",
             file=sys.stderr,
         )
         return
-    for name in _COMMANDS:
+    compat.share_errors()
+    for name in compat.COMMANDS:
         _extend_command(getattr(host, name))
-    _extend_test_command(host.cli.commands[_TEST_COMMAND])
+    _extend_test_command(host.cli.commands[compat.TEST_COMMAND])
     host_client.extend_group(host.cli)
     host.cli.add_command(llm)
-    setattr(host, _TRANSFORM, _synthesize_missing_documentation)
+    setattr(host, compat.TRANSFORM, _synthesize_missing_documentation)
     setattr(host, _MARK, __version__)
 
 
-def _missing_hooks(host: ModuleType) -> str:
-    missing = [] if callable(getattr(host, _TRANSFORM, None)) else [f"function {_TRANSFORM}"]
+def _command_faults(host: ModuleType) -> Iterator[str]:
+    """Yield what the host's command line lacks of what we extend."""
     group = getattr(host, "cli", None)
     if not isinstance(group, click.Group):
-        missing.append("command group cli")
-    for name in _COMMANDS:
+        yield "has no command group cli"
+    for name in compat.COMMANDS:
         command = getattr(host, name, None)
-        params = {param.name for param in getattr(command, "params", ())}
         if not isinstance(command, click.Command) or command.callback is None:
-            missing.append(f"command {name}")
-        elif "synthesize" not in params:
-            missing.append(f"option --synthesize of {name}")
-    if isinstance(group, click.Group) and _TEST_COMMAND not in group.commands:
-        missing.append(f"command {_TEST_COMMAND}")
-    missing.extend(host_client.missing_functions())
-    return ", ".join(missing)
+            yield f"has no command {name}"
+        elif "synthesize" not in {param.name for param in command.params}:
+            yield f"has no option --synthesize of {name}"
+    if isinstance(group, click.Group):
+        command = group.commands.get(compat.TEST_COMMAND)
+        if command is None or command.callback is None:
+            yield f"has no command {compat.TEST_COMMAND}"
 
 
 def _extend_command(command: click.Command) -> None:
     host_callback = command.callback
-    assert host_callback is not None  # noqa: S101  # seen by _missing_hooks
+    assert host_callback is not None  # noqa: S101  # seen by _command_faults
 
     @functools.wraps(host_callback)
     def callback(*args: Any, **kwargs: Any) -> Any:

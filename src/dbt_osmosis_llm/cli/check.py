@@ -59,6 +59,7 @@ def check(
     """
     from dbt_osmosis_llm.cli.errors import user_errors
     from dbt_osmosis_llm.host.context import open_context
+    from dbt_osmosis_llm.host.inspection import HostInspection
     from dbt_osmosis_llm.host.project import HostProject
     from dbt_osmosis_llm.synthesis.lock import LOCK_NAME, LockFile
 
@@ -70,9 +71,11 @@ def check(
         ) as context,
     ):
         lock = LockFile(_path(context.project.runtime_cfg.project_root, LOCK_NAME))
-        project = HostProject(context, lock=lock)
+        inspection = HostInspection(HostProject(context, lock=lock))
         is_whole = not selection and not fqn
-        report = Report(list(project.findings()), project.orphaned_nodes() if is_whole else [])
+        report = Report(
+            list(inspection.findings()), inspection.orphaned_nodes() if is_whole else []
+        )
     click.echo("\n".join(_FORMS[form](report)))
     is_covered = report.coverage >= (100 if min_coverage is None else min_coverage)
     if report.has_faults or not is_covered:

@@ -31,7 +31,7 @@ def prompts(project_dir: str, **kwargs: object) -> None:
     """
     from dbt_osmosis_llm.cli.errors import user_errors
     from dbt_osmosis_llm.config import load_settings
-    from dbt_osmosis_llm.llm.prompts import dump_prompts, load_prompts
+    from dbt_osmosis_llm.synthesis.prompts import dump_prompts, load_prompts
 
     with user_errors():
         settings = load_settings(by_name(take_flags(kwargs)), project_dir)

@@ -13,11 +13,11 @@ from dbt_osmosis_llm.cli.errors import UserError, user_errors
 from dbt_osmosis_llm.cli.options import by_name
 from dbt_osmosis_llm.cli.summary import money
 from dbt_osmosis_llm.config import load_settings, without_credentials
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMError
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
-from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.stack import ClientStack
 
 _KEY = "sentence_7"
 # The prompt does not name the key: an answer that has it has followed the schema.
@@ -51,9 +51,9 @@ def print_connection(flags: Mapping[str, Any], project_dir: str) -> None:
     if config.provider == "offline":
         click.echo("Provider: offline\nNo model is asked: there is nothing to test.")
         return
-    stats = LLMUsageStats()
+    stack = ClientStack()
     try:
-        client = build_client(config, stats)
+        client = stack.build(config)
         response = client.complete(_REQUEST)
     except LLMError as error:
         raise UserError(str(error)) from None
@@ -69,7 +69,7 @@ def print_connection(flags: Mapping[str, Any], project_dir: str) -> None:
         "Base URL": without_credentials(config.base_url or "") or "the SDK's own",
         "Latency": f"{response.latency_ms:,.0f} ms",
         "Tokens": f"{response.usage.input_tokens:,} in, {response.usage.output_tokens:,} out",
-        "Cost": money(stats.summary()["cost_usd"]),
+        "Cost": money(stack.stats.summary()["cost_usd"]),
         "JSON schema": _schema_verdict(response, _dialect_of(client)),
     }
     for name, value in rows.items():

@@ -69,22 +69,35 @@ def _explained(
     Raises:
         UserError: There is no such table or column, or there are several.
     """
-    from dbt_osmosis_llm.cli.explanation import Explanation
-    from dbt_osmosis_llm.cli.outlook import Outlook
     from dbt_osmosis_llm.config import load_settings
     from dbt_osmosis_llm.host.context import open_context
-    from dbt_osmosis_llm.host.project import HostProject
-    from dbt_osmosis_llm.llm.client import LLMConfig
-    from dbt_osmosis_llm.llm.prompts import load_prompts
+    from dbt_osmosis_llm.host.inspection import HostInspection, table_names
+    from dbt_osmosis_llm.host.nodes import Nodes
+    from dbt_osmosis_llm.host.project import RehearsalProject
+    from dbt_osmosis_llm.inspection.explanation import Explanation
+    from dbt_osmosis_llm.inspection.outlook import Outlook
+    from dbt_osmosis_llm.llm.configuration import LLMConfig
+    from dbt_osmosis_llm.run.options import project_options
+    from dbt_osmosis_llm.synthesis.prompts import load_prompts
 
     settings = load_settings(flags, project_dir, host_options["variables"])
     prompts = load_prompts(settings.prompt_file, settings.prompt_overrides)
     config = LLMConfig.from_env(settings, needs_key=False)
     with open_context(project_dir, **host_options) as context:
-        node_id = _table_id(node, HostProject(context).names())
-        explanation = Explanation(
-            Outlook(context, node_id, settings, prompts, config), prompt=prompt
+        node_id = _table_id(node, table_names(Nodes(context)))
+        root = context.project.runtime_cfg.project_root
+        options = project_options(root, settings, config, prompts)
+        project = RehearsalProject(context, node_id, **options)
+        outlook = Outlook(
+            project,
+            HostInspection(project),
+            node_id,
+            settings,
+            prompts,
+            config,
+            context.project.config.project_dir,
         )
+        explanation = Explanation(outlook, prompt=prompt)
         if column is None:
             return explanation.table()
         return explanation.column(_column_name(column, explanation.columns, node))

@@ -15,7 +15,7 @@ from dbt_osmosis_llm.cli.ledger import find_run, open_ledger, since_option
 from dbt_osmosis_llm.cli.options import project_dir_option
 
 if TYPE_CHECKING:
-    from dbt_osmosis_llm.ledger.export import Exported
+    from dbt_osmosis_llm.ledger.events import Exported
     from dbt_osmosis_llm.ledger.store import Ledger
 
 _STDOUT = "-"
@@ -67,7 +67,8 @@ def export(
 def _export(
     ledger: Ledger, where: str, format: Any, run_id: str | None, since: datetime | None
 ) -> Exported:
-    from dbt_osmosis_llm.ledger.export import Exported, events, export, write_text
+    from dbt_osmosis_llm.ledger.events import Exported
+    from dbt_osmosis_llm.ledger.export import events, export, write_text
 
     if where != _STDOUT:
         return export(ledger, where, format, run_id=run_id, since=since)

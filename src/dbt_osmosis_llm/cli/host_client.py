@@ -7,7 +7,6 @@ among them. What somebody else has put in the function's place stays there.
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.cli.recording import Recording
-    from dbt_osmosis_llm.config import Settings
-    from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig
+from dbt_osmosis_llm.host import compat
 
-_FUNCTION = "get_llm_client"
-_MODULES = ("dbt_osmosis.core.llm", "dbt_osmosis.core.test_suggestions")
-"""Where dbt-osmosis looks the function up; all its calls of a model begin there."""
+if TYPE_CHECKING:
+    from dbt_osmosis_llm.config import Settings
+    from dbt_osmosis_llm.llm.configuration import LLMConfig
+    from dbt_osmosis_llm.llm.messages import LLMClient
+    from dbt_osmosis_llm.llm.usage import LLMUsageStats
+    from dbt_osmosis_llm.run.recording import Recording
 
 
 class HostClient:
@@ -32,6 +31,7 @@ class HostClient:
         self._lock = threading.Lock()
         self._made: tuple[Any, str] | None = None
         self._settings: Settings | None = None
+        self._stats: LLMUsageStats | None = None
         self._recording: Recording | None = None
         self.is_used = False
 
@@ -43,16 +43,28 @@ class HostClient:
         """
         # Loaded only now: most commands ask no model.
         from dbt_osmosis_llm import facade
-        from dbt_osmosis_llm.cli.recording import Recording
-        from dbt_osmosis_llm.llm.client import LLMConfig
+        from dbt_osmosis_llm.cli.options import typed_selection
+        from dbt_osmosis_llm.llm.configuration import LLMConfig
+        from dbt_osmosis_llm.run.recording import Recording
+        from dbt_osmosis_llm.stack import ClientStack
 
         with self._lock:
             self.is_used = True
             if self._made is None:
                 self._settings, project_dir = _command_settings()
                 config = LLMConfig.from_env(self._settings)
-                self._recording = Recording.begin(self._settings, config, project_dir)
-                self._made = facade.chat_client(config, self._recorded)
+                stack = ClientStack()
+                self._stats = stack.stats
+                command = click.get_current_context(silent=True)
+                self._recording = Recording.begin(
+                    self._settings,
+                    config,
+                    project_dir,
+                    stats=stack.stats,
+                    command=command.command_path if command else "",
+                    selection=typed_selection(command.params if command else {}),
+                )
+                self._made = facade.chat_client(config, self._recorded, stack=stack)
             return self._made
 
     def _recorded(self, client: LLMClient, config: LLMConfig) -> LLMClient:
@@ -68,12 +80,11 @@ class HostClient:
 
     def print_usage(self) -> None:
         """Say what was used, if the user wants statistics."""
-        if self._settings is None or not self._settings.show_stats:
+        if self._settings is None or self._stats is None or not self._settings.show_stats:
             return
         from dbt_osmosis_llm.cli.summary import money
-        from dbt_osmosis_llm.llm.usage import get_usage_stats
 
-        totals = get_usage_stats().summary()
+        totals = self._stats.summary()
         click.echo(
             f"dbt-osmosis-llm: {totals['requests']} request{'' if totals['requests'] == 1 else 's'}"
             f", {totals['input_tokens']:,} prompt tokens, {totals['output_tokens']:,} completion "
@@ -83,36 +94,26 @@ class HostClient:
 
 
 def _command_settings() -> tuple[Settings, str | None]:
-    from dbt_osmosis_llm.cli.session import cli_vars
-    from dbt_osmosis_llm.config import SettingsError, load_settings
+    from dbt_osmosis_llm.config import SettingsError, load_settings, parse_variables
     from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 
     context = click.get_current_context(silent=True)
     params: Mapping[str, Any] = context.params if context else {}
     try:
         project_dir = params.get("project_dir")
-        return load_settings(None, project_dir, cli_vars(params.get("vars"))), project_dir
+        return load_settings(None, project_dir, parse_variables(params.get("vars"))), project_dir
     except SettingsError as error:
         raise LLMConfigError(str(error)) from None
 
 
-def missing_functions() -> list[str]:
-    """Return the functions that dbt-osmosis should have and has not, by their full names."""
-    return [
-        f"function {name}.{_FUNCTION}"
-        for name in _MODULES
-        if not callable(getattr(sys.modules.get(name), _FUNCTION, None))
-    ]
-
-
 def is_in_place() -> bool:
     """Tell whether dbt-osmosis gets its client from us now."""
-    return isinstance(getattr(sys.modules[_MODULES[0]], _FUNCTION), HostClient)
+    return isinstance(compat.CLIENT_HOOKS[0].find(), HostClient)
 
 
 def extend_group(group: click.Group) -> None:
     """Make every command of a group get its client from us while it runs."""
-    originals = {name: getattr(sys.modules[name], _FUNCTION) for name in _MODULES}
+    originals = {hook: hook.find() for hook in compat.CLIENT_HOOKS}
     run = group.invoke
 
     @functools.wraps(run)
@@ -125,17 +126,18 @@ def extend_group(group: click.Group) -> None:
 
 
 @contextmanager
-def _in_place(client: HostClient, originals: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    modules = {name: sys.modules[name] for name in originals}
-    for name, original in originals.items():
-        if getattr(modules[name], _FUNCTION) is original:
-            setattr(modules[name], _FUNCTION, client)
+def _in_place(
+    client: HostClient, originals: Mapping[compat.HostHook, Callable[..., Any]]
+) -> Iterator[None]:
+    for hook, original in originals.items():
+        if hook.find() is original:
+            hook.put(client)
     try:
         yield
     finally:
-        for name, original in originals.items():
-            if getattr(modules[name], _FUNCTION) is client:
-                setattr(modules[name], _FUNCTION, original)
+        for hook, original in originals.items():
+            if hook.find() is client:
+                hook.put(original)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from dbt_osmosis_llm.cli.options import project_dir_option
+from dbt_osmosis_llm.config import parse_variables
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -19,9 +20,7 @@ def _variables(
     context: click.Context, option: click.Parameter, value: str | None
 ) -> Mapping[str, Any] | None:
     """Return the mapping given with ``--vars``."""
-    from dbt_osmosis_llm.cli.session import cli_vars
-
-    found = cli_vars(value)
+    found = parse_variables(value)
     if value and value.strip() and found is None:
         raise click.BadParameter(f"{value!r} is no YAML mapping; write it as '{{key: value}}'.")
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,3 +100,11 @@ def take_flags(kwargs: dict[str, Any]) -> dict[str, Any]:
 def by_name(flags: dict[str, Any]) -> dict[str, Any]:
     """Return the values by the names of `Settings`."""
     return {option.name: flags[option.flag] for option in OPTIONS if option.flag in flags}
+
+
+def typed_selection(params: Mapping[str, Any]) -> list[str]:
+    """Return what the command line selects, as it was typed."""
+    chosen = params.get("models") or ()
+    fqn = params.get("fqn") or ()
+    names = (fqn,) if isinstance(fqn, str) else fqn
+    return [*map(str, chosen), *(f"--fqn {name}" for name in names)]

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dbt_osmosis_llm.cli.summary import WIDE
 from dbt_osmosis_llm.config import Settings, read_env, without_credentials
-from dbt_osmosis_llm.llm.client import find_provider
+from dbt_osmosis_llm.llm.configuration import find_provider
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.llm.providers.registry import PROVIDERS, ProviderSpec
 

@@ -8,54 +8,62 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from io import StringIO
-from pathlib import Path
+from contextlib import ExitStack, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dbt_osmosis_llm.cli.errors import UserError, user_errors
-from dbt_osmosis_llm.cli.options import by_name
+from dbt_osmosis_llm.cli.options import by_name, typed_selection
 from dbt_osmosis_llm.cli.progress import Progress
-from dbt_osmosis_llm.cli.recording import Recording
-from dbt_osmosis_llm.config import Settings, load_settings
+from dbt_osmosis_llm.config import Settings, load_settings, parse_variables
 from dbt_osmosis_llm.evidence.cache import FactsCache
-from dbt_osmosis_llm.evidence.fingerprint import hash_of
 from dbt_osmosis_llm.evidence.lineage import read_query
-from dbt_osmosis_llm.ledger.records import Text
-from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig, build_client, price_of
-from dbt_osmosis_llm.llm.prompts import Prompts, dump_prompts, load_prompts
-from dbt_osmosis_llm.llm.usage import get_usage_stats
+from dbt_osmosis_llm.llm.configuration import LLMConfig
+from dbt_osmosis_llm.llm.messages import LLMClient
+from dbt_osmosis_llm.run.options import engine_options, project_options, uses_answers
+from dbt_osmosis_llm.run.recording import Recording
+from dbt_osmosis_llm.stack import ClientStack, price_of
 from dbt_osmosis_llm.synthesis.engine import Engine
 from dbt_osmosis_llm.synthesis.estimate import EstimatingClient
-from dbt_osmosis_llm.synthesis.lock import LOCK_NAME, LockFile
+from dbt_osmosis_llm.synthesis.prompts import Prompts, load_prompts
 from dbt_osmosis_llm.synthesis.report import RunReport
 
 if TYPE_CHECKING:
-    from dbt_osmosis_llm.writing.hook import MinimalWriting
+    from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
+    from dbt_osmosis_llm.host.project import HostProject
 
 _GRACE_S = 10.0
 _INTERRUPTED = 130
 _META_KEY = "dbt_osmosis_llm.session"
+_OUTCOMES = {0: "done", 1: "failed", 2: "stopped", _INTERRUPTED: "interrupted"}
+"""Exit code to what the ledger calls it."""
 
 
 class Session:
-    """The settings, the client and the outcome of one run."""
+    """The settings, the client and the outcome of one run; nothing of it outlasts the run."""
 
     def __init__(
-        self, settings: Settings, prompts: Prompts, client: LLMClient, config: LLMConfig
+        self,
+        settings: Settings,
+        prompts: Prompts,
+        client: LLMClient,
+        config: LLMConfig,
+        stack: ClientStack,
     ) -> None:
         self.settings = settings
         self._config = config
         self.prompts = prompts
         self.client = client
+        self.stats = stack.stats
         self.report: RunReport | None = None
         self.interrupted = False
         self.record_failure: str | None = None
-        self.files: MinimalWriting | None = None
+        self.writing: MinimalWriting | None = None
+        self._project: HostProject | None = None
         self._recording: Recording | None = None
+        self._cleanup = ExitStack()
 
     @classmethod
     def prepare(cls, flags: dict[str, Any], kwargs: Mapping[str, Any]) -> Session:
@@ -64,9 +72,10 @@ class Session:
         Raises:
             UserError: A setting, key, prompt file or SDK is wrong or missing.
         """
+        stack = ClientStack()
         with user_errors():
             settings = load_settings(
-                by_name(flags), kwargs.get("project_dir"), cli_vars(kwargs.get("vars"))
+                by_name(flags), kwargs.get("project_dir"), parse_variables(kwargs.get("vars"))
             )
             prompts = load_prompts(settings.prompt_file, settings.prompt_overrides)
             config = LLMConfig.from_env(settings, needs_key=not settings.plan_only)
@@ -74,53 +83,64 @@ class Session:
             if settings.plan_only:
                 client = EstimatingClient(config.provider, config.model, price_of(config))
             else:
-                client = build_client(config)
-        return cls(settings, prompts, client, config)
+                client = stack.build(config)
+        return cls(settings, prompts, client, config, stack)
 
     def synthesize(self, context: Any) -> None:
-        """Fill what the context's nodes lack; dbt-osmosis writes it afterwards."""
+        """Fill what the context's nodes lack; dbt-osmosis writes it afterwards.
+
+        Raises:
+            UserError: A text has no file to go to, or the ledger cannot be used.
+        """
         from dbt_osmosis_llm.host.project import HostProject
 
         project_dir = context.project.config.project_dir
+        root = context.project.runtime_cfg.project_root
         kept = self.settings.lineage_place(project_dir)
         cache = FactsCache(kept) if kept and not self.settings.plan_only else None
+        if cache:
+            self._cleanup.callback(cache.close)
         with user_errors():
-            self._project = HostProject(
+            project = self._project = HostProject(
                 context,
-                **project_options(context, self.settings, self._config, self.prompts),
+                **project_options(root, self.settings, self._config, self.prompts),
                 read_query=cache.facts if cache else read_query,
-                files=self.files,
+                writing=self.writing,
             )
-            self._project.begin(self.settings.refresh)
-            self._project.check_targets()
+            project.begin(self.settings.refresh)
+            self._recording = self._recorded(project_dir)
         progress = Progress()
         engine = Engine(
-            self._recorded_client(project_dir),
+            self._recording.client(
+                self.client,
+                self._config,
+                use_answers=uses_answers(self.settings, self._config),
+            ),
             self.prompts,
             concurrency=self._config.max_in_flight,
             **engine_options(self.settings, self._config),
             observer=progress.update,
-            recorder=None if context.settings.dry_run else self._record_texts,
+            recorder=None if context.settings.dry_run else self._recording.texts,
         )
         self._handle_signals(engine)
         try:
             with progress:
-                self.report = engine.run(self._project)
+                self.report = engine.run(project)
         finally:
-            self._project.end(docs_blocks=self.settings.docs_blocks)
-            if cache:
-                cache.close()
+            project.end(docs_blocks=self.settings.docs_blocks)
 
-    def _record_texts(self, texts: list[Text]) -> None:
-        if self._recording is not None:
-            self._recording.texts(texts)
-
-    def _recorded_client(self, project_dir: str) -> LLMClient:
+    def _recorded(self, project_dir: str) -> Recording:
         if self.settings.plan_only:
-            return Recording.look(self.client, self.settings, self._config, project_dir)
-        self._recording = Recording.begin(self.settings, self._config, project_dir)
-        use_answers = _uses_answers(self.settings, self._config)
-        return self._recording.client(self.client, self._config, use_answers=use_answers)
+            return Recording.look(self.settings, project_dir, stats=self.stats)
+        command = click.get_current_context()
+        return Recording.begin(
+            self.settings,
+            self._config,
+            project_dir,
+            stats=self.stats,
+            command=command.command_path,
+            selection=typed_selection(command.params),
+        )
 
     def _handle_signals(self, engine: Engine) -> None:
         """Let Ctrl-C and SIGTERM end the run in order; a second one ends it at once."""
@@ -138,22 +158,26 @@ class Session:
             )
             engine.interrupt(_GRACE_S)
 
-        for name in ("SIGINT", "SIGTERM"):
-            signal.signal(getattr(signal, name), stop)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._cleanup.callback(signal.signal, number, signal.signal(number, stop))
+
+    def close(self) -> None:
+        """Give back what the run has changed of the process."""
+        self._cleanup.close()
 
     def check_written(self) -> None:
         """Find the texts that dbt-osmosis could not write."""
-        if self.report is None:
+        if self.report is None or self._project is None:
             return
+        project = self._project
         if not self.settings.plan_only:
-            self.report.not_written = self._project.not_written(self.report.node_ids_with_texts)
-        self.report.left_alone = self._project.left_alone()
+            self.report.not_written = project.files.not_written(self.report.node_ids_with_texts)
+        self.report.left_alone = project.files.left_alone(project.provenance.old_texts)
 
     def end_recording(self) -> None:
         """Note how the run ended."""
         if self._recording is not None:
-            outcomes = {0: "done", 1: "failed", 2: "stopped", _INTERRUPTED: "interrupted"}
-            outcome = "failed" if self.report is None else outcomes[self.exit_code]
+            outcome = "failed" if self.report is None else _OUTCOMES[self.exit_code]
             self.record_failure = self._recording.end(outcome)
 
     @property
@@ -166,40 +190,6 @@ class Session:
         if self.report.stopped_by or self.record_failure:
             return 2
         return int(self.report.has_failures)
-
-
-def engine_options(settings: Settings, config: LLMConfig) -> dict[str, Any]:
-    """Return the arguments of `Engine` that decide what is asked and how."""
-    return {
-        "max_sql_chars": settings.max_sql_chars,
-        "max_prompt_tokens": settings.max_prompt_tokens,
-        "copies": not settings.no_copy,
-        "strict": settings.strict,
-        "redact_pii": settings.redact_pii,
-        # Asked when there is something to ask: the list of models takes half a second to load.
-        "context_window": lambda: settings.context_window or price_of(config).context_window(),
-    }
-
-
-def project_options(
-    context: Any, settings: Settings, config: LLMConfig, prompts: Prompts
-) -> dict[str, Any]:
-    """Return the arguments of `HostProject` that decide what is asked and whose a text is."""
-    text = StringIO()
-    dump_prompts(prompts, text)
-    return {
-        "sample": settings.sample,
-        "lock": LockFile(Path(context.project.runtime_cfg.project_root, LOCK_NAME)),
-        "model": config.model,
-        "prompts": hash_of(text.getvalue()),
-        "use_answers": _uses_answers(settings, config),
-    }
-
-
-def _uses_answers(settings: Settings, config: LLMConfig) -> bool:
-    """Tell whether what was asked before is not asked again."""
-    # The offline provider costs nothing and gets better with each version.
-    return config.provider != "offline" and not settings.no_cache
 
 
 def current_session() -> Session:
@@ -229,39 +219,14 @@ def run_with_synthesis(
             "--dry-run with --synthesize asks the model, which may cost money, and writes nothing.",
             err=True,
         )
-    # Here, and not above: it loads dbt.
-    from dbt_osmosis_llm.writing.hook import MinimalWriting
-
-    session.files = MinimalWriting()
-    host_exit: Any = 0
     try:
-        with session.files.in_place():
-            host_callback(*args, **kwargs)
-    except SystemExit as stop:
-        host_exit = stop.code
-    except UnicodeDecodeError as error:
-        if session.report is not None:
-            raise
-        from dbt_osmosis_llm.host.context import decoding_failure
-
-        raise UserError(decoding_failure(kwargs.get("project_dir") or ".", error)) from None
+        host_exit = _run_host(session, host_callback, args, kwargs)
     finally:
         if session.report is not None:
             session.check_written()
         session.end_recording()
-        if session.report is not None:
-            from dbt_osmosis_llm.cli.summary import print_plan, print_summary
-
-            if isinstance(session.client, EstimatingClient):
-                print_plan(session.report, session.client, get_usage_stats())
-            else:
-                print_summary(
-                    session.report,
-                    session.client,
-                    session.settings,
-                    get_usage_stats(),
-                    interrupted=session.interrupted,
-                )
+        _print_outcome(session)
+        session.close()
     if session.record_failure:
         click.echo(f"Error: {session.record_failure}", err=True)
     if session.interrupted:
@@ -276,14 +241,43 @@ def run_with_synthesis(
         raise SystemExit(code)
 
 
-def cli_vars(text: str | None) -> Mapping[str, Any] | None:
-    """Return the mapping given with ``--vars``; dbt-osmosis itself reports one it cannot read."""
-    if not text:
-        return None
-    import ruamel.yaml
+def _run_host(
+    session: Session,
+    host_callback: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Run dbt-osmosis's command with minimal changes to YAML files; return its exit code."""
+    # Here, and not above: it loads dbt.
+    from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
 
+    session.writing = MinimalWriting()
     try:
-        variables = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
-    except ruamel.yaml.YAMLError:
-        return None
-    return variables if isinstance(variables, Mapping) else None
+        with session.writing.in_place():
+            host_callback(*args, **kwargs)
+    except SystemExit as stop:
+        return stop.code
+    except UnicodeDecodeError as error:
+        if session.report is not None:
+            raise
+        from dbt_osmosis_llm.host.context import decoding_failure
+
+        raise UserError(decoding_failure(kwargs.get("project_dir") or ".", error)) from None
+    return 0
+
+
+def _print_outcome(session: Session) -> None:
+    if session.report is None:
+        return
+    from dbt_osmosis_llm.cli.summary import print_plan, print_summary
+
+    if isinstance(session.client, EstimatingClient):
+        print_plan(session.report, session.client, session.stats)
+    else:
+        print_summary(
+            session.report,
+            session.client,
+            session.settings,
+            session.stats,
+            interrupted=session.interrupted,
+        )

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dbt_osmosis_llm.config import Settings
-from dbt_osmosis_llm.llm.client import LLMClient
 from dbt_osmosis_llm.llm.exceptions import LLMError
+from dbt_osmosis_llm.llm.messages import LLMClient
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
 from dbt_osmosis_llm.synthesis.estimate import EstimatingClient, NodeEstimate
 from dbt_osmosis_llm.synthesis.report import NodeOutcome, RunReport

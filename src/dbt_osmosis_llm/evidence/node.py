@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, ColumnKind, ColumnLineage, QueryFacts
+from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, ColumnLineage, QueryFacts
 from dbt_osmosis_llm.evidence.sql_text import (
     mask_personal_data,
     mask_personal_data_in_text,
@@ -139,59 +138,6 @@ class NodeEvidence:
         """Return what people call a relation in the SQL."""
         table = self.upstream_table(relation)
         return table.name if table else relation.rpartition(".")[2]
-
-    def to_dict(self, asked: Iterable[str] = ()) -> dict[str, Any]:
-        """Return the facts as JSON-like data.
-
-        Returns:
-            ``name``, ``resource_type``, ``reads`` (table names), ``joins``, ``filters``,
-            ``group_by``, ``inner_groupings`` (of queries that it reads), ``aggregates``,
-            ``distinct``, ``set_operations``, ``deduplicated_by``,
-            ``keys`` and ``columns``: one mapping for each asked column with ``name``, ``type``,
-            ``kind``, ``expression``, ``upstream`` and ``uses`` (``table``, ``column``,
-            ``description``), ``tests``, ``tags``, ``meta`` and ``values``.
-        """
-        facts = self.facts
-        return {
-            "name": self.name,
-            "resource_type": self.resource_type,
-            "reads": [self.table_name(relation) for relation in facts.relations],
-            "joins": [
-                {"kind": j.kind, "table": self.table_name(j.relation), "condition": j.condition}
-                for j in facts.joins
-            ],
-            "filters": list(facts.filters),
-            "group_by": list(facts.group_by),
-            "inner_groupings": [] if facts.group_by else list(facts.groupings),
-            "aggregates": any(c.kind is ColumnKind.AGGREGATE for c in facts.columns.values()),
-            "distinct": facts.distinct,
-            "set_operations": list(facts.set_operations),
-            "deduplicated_by": list(facts.row_number_partition),
-            "keys": [list(key) for key in self.keys],
-            "columns": [self._column_dict(name) for name in asked],
-        }
-
-    def _column_dict(self, name: str) -> dict[str, Any]:
-        column = self.column(name)
-        lineage = self.facts.column(name)
-        return {
-            "name": name,
-            "type": column.data_type,
-            "kind": lineage.kind.value if lineage else ColumnKind.UNKNOWN.value,
-            "expression": lineage.expression if lineage else None,
-            "upstream": [
-                {"table": table, "column": leaf_column, "description": text}
-                for table, leaf_column, text in self.leaves(lineage)
-            ],
-            "uses": [
-                {"table": use.table, "column": use.column, "description": use.description}
-                for use in column.uses
-            ],
-            "tests": list(column.tests),
-            "tags": list(column.tags),
-            "meta": dict(column.meta),
-            "values": list(column.values),
-        }
 
     def leaves(self, lineage: ColumnLineage | None) -> list[tuple[str, str, str]]:
         """Return (table, column, text) of the real columns that a column is made of."""

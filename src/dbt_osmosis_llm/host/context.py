@@ -8,14 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dbt_osmosis.core import logger as host_logger
-from dbt_osmosis.core.config import (
-    DbtConfiguration,
-    create_dbt_project_context,
-    discover_profiles_dir,
-)
-from dbt_osmosis.core.settings import YamlRefactorContext, YamlRefactorSettings
-
+from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.host.nodes import on_one_line
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 
@@ -71,24 +64,24 @@ def open_context(
             f"There is no dbt_project.yml in {Path(project_dir).absolute()}; go to a dbt project "
             "or name its folder with --project-dir."
         )
-    host_logger.set_log_level(log_level)
-    configuration = DbtConfiguration(
+    compat.set_log_level(log_level)
+    configuration = compat.configuration(
         project_dir=project_dir,
-        profiles_dir=profiles_dir or discover_profiles_dir(project_dir),
+        profiles_dir=profiles_dir or compat.discover_profiles_dir(project_dir),
         profile=profile,
         target=target,
         vars=dict(variables or {}),
         disable_introspection=disable_introspection,
     )
     try:
-        project = create_dbt_project_context(configuration)
+        project = compat.open_project(configuration)
     except UnicodeDecodeError as error:
         raise LLMConfigError(decoding_failure(project_dir, error)) from None
     except Exception as error:  # noqa: BLE001  # parsers and adapters raise whatever they like
         said = on_one_line(error)
         raise LLMConfigError(f"dbt cannot load the project in {project_dir}: {said}") from None
-    settings = YamlRefactorSettings(
+    settings = compat.refactor_settings(
         dry_run=True, catalog_path=catalog_path, models=list(models), fqn=list(fqn)
     )
-    with YamlRefactorContext(project=project, settings=settings) as context:
+    with compat.refactor_context(project=project, settings=settings) as context:
         yield context

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dbt_osmosis_llm import writing
 from dbt_osmosis_llm.evidence.fingerprint import text_hash
+from dbt_osmosis_llm.host import descriptions
 from dbt_osmosis_llm.host.provenance import Provenance
 
 _FILE = "dbt_osmosis_llm.md"
@@ -95,7 +95,7 @@ class DocsBlocks:
         text = self.references()[wanted]
         manifest = self._context.project.manifest
         for node_id, node in {**manifest.nodes, **manifest.sources}.items():
-            for column, written in writing.yaml_texts(self._context, node).items():
+            for column, written in descriptions.yaml_texts(self._context, node).items():
                 if written.strip() != wanted:
                     continue
                 owner = next((c for n, c in node.columns.items() if n.lower() == column), node)

@@ -8,9 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dbt_osmosis.core.inheritance import _column_to_dict
-
-from dbt_osmosis_llm import writing
 from dbt_osmosis_llm.evidence.node import (
     ColumnEvidence,
     ColumnUse,
@@ -26,6 +23,7 @@ from dbt_osmosis_llm.evidence.promises import (
     promises_of_table,
 )
 from dbt_osmosis_llm.evidence.sample import read_values
+from dbt_osmosis_llm.host import compat, descriptions
 from dbt_osmosis_llm.host.nodes import Nodes, display_name, relation_of
 from dbt_osmosis_llm.host.queries import Queries
 from dbt_osmosis_llm.llm.redaction import MASK, redact_secrets
@@ -207,7 +205,7 @@ class Gatherer:
         A text of ours is no evidence upstream: it is made of the columns there.
         """
         node = self._nodes.by_id[node_id]
-        described = writing.described_columns(self._context, node)
+        described = descriptions.described_columns(self._context, node)
         texts = {
             plain_name(name): self._of_people(node_id, name, column.description)
             for name, column in node.columns.items()
@@ -301,4 +299,4 @@ def _short_meta(meta: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _constraints(column: Any) -> Sequence[Mapping[str, Any]]:
-    return _column_to_dict(column).get("constraints") or ()
+    return compat.column_to_dict(column).get("constraints") or ()

@@ -6,7 +6,7 @@ import re
 from functools import cached_property
 from typing import Any
 
-from dbt_osmosis_llm import writing
+from dbt_osmosis_llm.host import descriptions
 from dbt_osmosis_llm.llm.redaction import redact_secrets
 
 DOC_REFERENCE = re.compile(
@@ -55,7 +55,7 @@ class Nodes:
 
     def lacks_text(self, text: str | None) -> bool:
         """Tell whether a description is empty or a placeholder."""
-        return writing.lacks_text(self._context, text)
+        return descriptions.lacks_text(self._context, text)
 
     def readable(self, text: str | None) -> str:
         """Return a text as people read it, empty where it has none that a model could read.

@@ -12,11 +12,11 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any, Literal
 
-from dbt_osmosis_llm import writing
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.config import SettingsError
 from dbt_osmosis_llm.evidence.fingerprint import text_hash
 from dbt_osmosis_llm.evidence.promises import plain_name
+from dbt_osmosis_llm.host import descriptions
 from dbt_osmosis_llm.host.evidence import Gatherer
 from dbt_osmosis_llm.synthesis.copying import origins
 from dbt_osmosis_llm.synthesis.freshness import Findings, Freshness
@@ -114,7 +114,7 @@ class Provenance:
         evidence = self._gatherer.declared(node.unique_id)
         if evidence is None or not evidence.facts.columns:
             return
-        written = writing.yaml_texts(self._context, node)
+        written = descriptions.yaml_texts(self._context, node)
         for name, entry in entries.items():
             text = written.get(plain_name(name), "")
             is_ours = entry.text == text_hash(self._gatherer.readable(text))
@@ -303,4 +303,4 @@ class Provenance:
         return found
 
     def _lacks(self, text: str | None) -> bool:
-        return writing.lacks_text(self._context, text)
+        return descriptions.lacks_text(self._context, text)

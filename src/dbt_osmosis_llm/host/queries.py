@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dbt_osmosis.core.introspection import (
-    _cached_warehouse_columns,
-    _catalog_columns_for_relation,
-    _relation_for_column_collection,
-    _rendered_relation_name,
-)
-
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, QueryFacts, read_query
+from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.host.nodes import Nodes, is_ephemeral, on_one_line, relation_of
 
 
@@ -83,14 +77,13 @@ class Queries:
         # today and says how the table is loaded, not what is in it.
         full_refresh, node.config.full_refresh = node.config.full_refresh, True
         try:
-            result = self._context.project._project.compile_node(node, update_depends_on=False)
+            return compat.compile_node(self._context, node), True
         except Exception as error:  # noqa: BLE001  # macros and adapters raise whatever they like
             said = self.compile_errors[node.unique_id] = on_one_line(error)
             logger.debug("%s does not compile; its raw SQL is used (%s)", node.unique_id, said)
             return node.raw_code or None, False
         finally:
             node.config.full_refresh = full_refresh
-        return result.compiled_code or None, True
 
     def database_columns(self, node: Any) -> dict[str, str]:
         """Return column name to type as the catalog or the warehouse has them, asked for once.
@@ -101,13 +94,13 @@ class Queries:
         if node.unique_id in self._columns_in_database:
             return self._columns_in_database[node.unique_id]
         context = self._context
-        relation, _ = _relation_for_column_collection(context, node)
-        name = _rendered_relation_name(relation)
-        found = _catalog_columns_for_relation(context, relation, name)
+        relation, _ = compat.relation_of_columns(context, node)
+        name = compat.rendered_relation_name(relation)
+        found = compat.catalog_columns(context, relation, name)
         if found is None and not context.project.config.disable_introspection:
             # Compiling gives this thread's connection back; look-ups must open their own.
             with context.project.adapter.connection_named("dbt_osmosis_llm"):
-                found = _cached_warehouse_columns(context, relation, name)
+                found = compat.warehouse_columns(context, relation, name)
         columns = {
             column.name: str(getattr(column, "dtype", None) or getattr(column, "type", ""))
             for column in found or ()

@@ -14,26 +14,24 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.ledger.claims import Claims
 from dbt_osmosis_llm.ledger.database import CorruptLedgerError, LedgerError
 from dbt_osmosis_llm.ledger.records import Call, Hit, cache_key, new_id, now, request_body
+from dbt_osmosis_llm.ledger.store import Ledger
 from dbt_osmosis_llm.llm.answers import reader
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import (
     LLMBudgetError,
     LLMCancelledError,
     LLMError,
     LLMLedgerError,
 )
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMClient, LLMRequest, LLMResponse, Usage
 from dbt_osmosis_llm.llm.redaction import mask_keys, redact_secrets
-from dbt_osmosis_llm.llm.usage import LLMUsageStats, Usage, get_usage_stats
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.ledger.store import Ledger
-    from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig
+from dbt_osmosis_llm.llm.usage import LLMUsageStats, get_usage_stats
 
 _POLL_S = 0.2
 """How often to look whether another process has the answer."""

@@ -17,14 +17,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.ledger.export import Event, Exported, events_of, metadata_of
+from dbt_osmosis_llm.ledger.events import Event, Exported, events_of, metadata_of
 from dbt_osmosis_llm.ledger.places import ExportError, Place, load_pyarrow, open_place
+from dbt_osmosis_llm.ledger.records import Call, Run
 from dbt_osmosis_llm.llm.exceptions import LLMLedgerError
 
 if TYPE_CHECKING:
     import pyarrow
-
-    from dbt_osmosis_llm.ledger.records import Call, Run
 
 _MAX_ROWS = 20_000
 _MAX_CHARS = 32_000_000

@@ -11,15 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from dbt_osmosis_llm.ledger import tables
 from dbt_osmosis_llm.ledger.records import from_microseconds, to_microseconds
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.ledger.store import Ledger
+from dbt_osmosis_llm.ledger.store import Ledger
 
 By = Literal["provider", "model", "day", "run"]
 GROUPS: Mapping[By, tuple[str, ...]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields
 from datetime import datetime
@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dbt_osmosis_llm.ledger import database, tables
 from dbt_osmosis_llm.ledger.database import CorruptLedgerError, LedgerError
+from dbt_osmosis_llm.ledger.export import to_arrow
 from dbt_osmosis_llm.ledger.records import (
     Call,
     Hit,
@@ -207,30 +208,6 @@ class Ledger:
         """
         with self.reading() as connection:
             return find_answer(connection, key, max_age_days)
-
-    def lookup_many(
-        self, keys: Iterable[str], *, max_age_days: float | None = None
-    ) -> dict[str, Call]:
-        """Return the newest usable answer for each key that has one.
-
-        Raises:
-            LedgerError: The database refuses.
-        """
-        wanted = list(dict.fromkeys(keys))
-        oldest = _oldest(max_age_days)
-        found: dict[str, Call] = {}
-        columns = tables.calls.c
-        with self.reading() as connection:
-            for start in range(0, len(wanted), _CHUNK):
-                query = (
-                    sa.select(tables.calls)
-                    .where(columns.key.in_(wanted[start : start + _CHUNK]))
-                    .where(columns.status == "answered", columns.started_at >= oldest)
-                    .order_by(columns.started_at, columns.call_id)
-                )
-                for row in connection.execute(query).mappings():
-                    found[row["key"]] = _call_of_row(row)
-        return found
 
     def query(
         self,
@@ -463,8 +440,6 @@ class Ledger:
         Raises:
             LedgerError: pyarrow is not installed, or the database refuses.
         """
-        from dbt_osmosis_llm.ledger.export import to_arrow
-
         return to_arrow(self, self.query(**filters))
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import jsonschema
 from pydantic import BaseModel
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.exceptions import LLMRefusalError, LLMResponseError, LLMTruncatedError
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Message
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMClient, LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.parsing import parse_answer
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.llm.client import LLMClient
 
 _MAX_SHOWN_CHARS = 8000
 """Of an unusable answer that the model gets to see again."""

@@ -14,18 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.answers import Reader, Schema, ask, reader
 from dbt_osmosis_llm.llm.exceptions import LLMCancelledError, LLMError
 from dbt_osmosis_llm.llm.graph import longest_paths
-from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
+from dbt_osmosis_llm.llm.messages import LLMClient, LLMRequest, LLMResponse, Usage
 from dbt_osmosis_llm.llm.retry import RetryingClient
-from dbt_osmosis_llm.llm.usage import Usage
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.llm.client import LLMClient
 
 Item = TypeVar("Item", bound=Hashable)
 

@@ -1,28 +1,31 @@
 """The errors of this package.
 
-    LLMError                  (dbt_osmosis LLMError)
-    ├── LLMConfigError        (dbt_osmosis LLMConfigurationError) the user must change a setting
+    LLMError
+    ├── LLMConfigError        the user must change a setting
     ├── LLMAPIError           the provider answered with an error, or not at all
     │   ├── LLMRateLimitError 429
     │   └── LLMTimeoutError   no whole answer in time
-    ├── LLMResponseError      (dbt_osmosis LLMResponseError) an answer that cannot be used
+    ├── LLMResponseError      an answer that cannot be used
     │   ├── LLMRefusalError   the model or a filter refused to answer
     │   └── LLMTruncatedError cut off at the bound on output before anything was whole
     ├── LLMBudgetError        the next request would pass the budget
     ├── LLMLedgerError        the ledger is required and failed
     └── LLMCancelledError     the run was stopped before the request was sent
 
-They subclass dbt-osmosis's own errors, so that code that catches those keeps working.
+Where dbt-osmosis is at hand, `host.compat.share_errors` makes them its own errors as well, so that
+code that catches those keeps working.
 """
 
 from __future__ import annotations
 
-from dbt_osmosis.core import exceptions as host
-
 _TRANSIENT = (408, 409, 429)
 
 
-class LLMError(host.LLMError):
+class _Error(Exception):
+    """Gives `LLMError` the layout of a class made in Python, so that it can get other bases."""
+
+
+class LLMError(_Error):
     """Any failure of a call to a language model."""
 
     ends_run: bool = False
@@ -40,7 +43,7 @@ class LLMError(host.LLMError):
         return False
 
 
-class LLMConfigError(LLMError, host.LLMConfigurationError):
+class LLMConfigError(LLMError):
     """A setting is missing or wrong; the message says which one and what to do."""
 
     ends_run = True
@@ -102,7 +105,7 @@ class LLMTimeoutError(LLMAPIError):
         return not self.ends_run
 
 
-class LLMResponseError(LLMError, host.LLMResponseError):
+class LLMResponseError(LLMError):
     """An answer came and cannot be used: refused, cut, empty or not the JSON asked for."""
 
 

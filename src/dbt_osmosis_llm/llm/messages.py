@@ -8,9 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal
-
-from dbt_osmosis_llm.llm.usage import Usage
+from typing import Any, Literal, Protocol
 
 _BYTES_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
@@ -26,6 +24,30 @@ class FinishReason(str, Enum):
     REFUSAL = "refusal"
     FILTERED = "filtered"
     OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one call, the same way for every provider."""
+
+    input_tokens: int = 0
+    """Prompt tokens, those read from or written to a cache included."""
+    cached_tokens: int = 0
+    """Prompt tokens read from the provider's cache."""
+    output_tokens: int = 0
+    """Completion tokens, reasoning included."""
+    reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    """Prompt tokens written to the provider's cache, which some charge more for."""
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+        )
 
 
 @dataclass(frozen=True)
@@ -57,10 +79,6 @@ class LLMRequest:
     """What is asked, for people, e.g. ``2 texts of orders``."""
     parent_call_id: str | None = None
     """The call on record that this one repairs, halves or completes."""
-    evidence: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """The facts that the messages were rendered from, JSON-like. Never sent to a provider: the
-    offline provider writes from it, and tests can answer from it."""
-
     check: Callable[[LLMResponse], Any] | None = field(default=None, compare=False, repr=False)
     """Raises LLMResponseError for an answer that cannot be used, which is never used again."""
 
@@ -111,3 +129,18 @@ class LLMResponse:
     """The call on record that gave this answer; None without a ledger."""
     rate_limits: RateLimits | None = None
     """The provider's limits, where it sends them."""
+
+
+class LLMClient(Protocol):
+    """Anything that answers requests; wrappers have a client and are a client."""
+
+    provider: str
+    model: str
+
+    def complete(self, request: LLMRequest) -> LLMResponse:
+        """Return the model's answer.
+
+        Raises:
+            LLMError: No answer; the class says why.
+        """
+        ...

@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
-from dbt_osmosis_llm.llm.usage import Usage
+from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Usage
 
 Answer = str | LLMResponse | BaseException | Mapping[str, Any]
 """Text, a response, JSON, or an error to raise."""

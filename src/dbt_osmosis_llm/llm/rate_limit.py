@@ -12,16 +12,12 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMCancelledError, LLMError
-from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, RateLimits
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.llm.client import LLMClient
+from dbt_osmosis_llm.llm.messages import LLMClient, LLMRequest, LLMResponse, RateLimits
 
 MAX_PAUSE_S = 120.0
 """A Retry-After that is longer pauses others no longer than this."""
@@ -39,6 +35,8 @@ _MAX_DOUBT = 0.1
 _DECAY = 0.95
 """What experience keeps of its weight with each further request."""
 _WORTH_TELLING_S = 5.0
+_POLL_S = 0.1
+"""How often one that waits for its turn looks whether it is still wanted."""
 _MIN_WAIT_S = 0.001
 """A shorter one may not move the clock at all."""
 
@@ -185,11 +183,18 @@ class RateLimiter:
         """How many requests may be in flight now, from 1 to ``max_in_flight``."""
         return self._allowance
 
-    def acquire(self, tokens: int) -> Reservation:
+    def acquire(self, tokens: int, cancelled: threading.Event | None = None) -> Reservation:
         """Wait for this caller's turn, then reserve one request, its tokens and its slot.
 
         More tokens than the limit allows at once wait for all there can be, and are made up for
         by those that come after.
+
+        Args:
+            tokens: About how many the request takes.
+            cancelled: Set when nobody wants to wait any more.
+
+        Raises:
+            LLMCancelledError: It was set.
         """
         turn = threading.Condition(self._lock)
         with self._lock:
@@ -197,10 +202,15 @@ class RateLimiter:
             try:
                 told = False
                 while (delay := self._delay(turn, tokens)) is None or delay > 0:
+                    _raise_if_set(cancelled)
                     if delay is not None and delay >= _WORTH_TELLING_S and not told:
                         told = True
                         logger.info("Waiting %.0f s for the rate limit", delay)
-                    self._wait(turn, None if delay is None else max(delay, _MIN_WAIT_S))
+                    wait_s = None if delay is None else max(delay, _MIN_WAIT_S)
+                    if cancelled is not None:  # nothing wakes who waits for it
+                        wait_s = _POLL_S if wait_s is None else min(wait_s, _POLL_S)
+                    self._wait(turn, wait_s)
+                _raise_if_set(cancelled)
                 return self._grant(tokens)
             finally:
                 # However this ends, an interrupt included: the next in line takes over.
@@ -320,16 +330,9 @@ class RateLimiter:
             self._waiting[0].notify()
 
 
-_LIMITERS: dict[Hashable, RateLimiter] = {}
-_LIMITERS_LOCK = threading.Lock()
-
-
-def shared_limiter(key: Hashable, make: Callable[[], RateLimiter]) -> RateLimiter:
-    """Return this process's one limiter for a provider, base URL and key, made when first asked."""
-    with _LIMITERS_LOCK:
-        if key not in _LIMITERS:
-            _LIMITERS[key] = make()
-        return _LIMITERS[key]
+def _raise_if_set(cancelled: threading.Event | None) -> None:
+    if cancelled is not None and cancelled.is_set():
+        raise LLMCancelledError("the run was stopped")
 
 
 def estimate_tokens(request: LLMRequest) -> int:
@@ -381,13 +384,10 @@ class RateLimitedClient:
     def complete(self, request: LLMRequest) -> LLMResponse:
         """Wait, pass the request on, and tell the limiter what came of it."""
         estimate = estimate_tokens(request)
-        reservation = self._limiter.acquire(self._estimator.fit(estimate))
+        reservation = self._limiter.acquire(self._estimator.fit(estimate), request.cancelled)
         used_tokens: int | None = None
         requests = 1
         try:
-            if request.cancelled is not None and request.cancelled.is_set():
-                used_tokens = 0
-                raise LLMCancelledError("the run was stopped")
             response = self._inner.complete(request)
             requests = response.attempts
             # Some vendors do not count cached input; all of it is the safe side.

@@ -12,16 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import tenacity
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMCancelledError, LLMError
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.llm.client import LLMClient
-    from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
+from dbt_osmosis_llm.llm.messages import LLMClient, LLMRequest, LLMResponse
 
 _MAX_BACKOFF_S = 60.0
 _MAX_SPREAD_S = 1.0

@@ -12,39 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.exceptions import LLMBudgetError, LLMCancelledError, LLMTimeoutError
+from dbt_osmosis_llm.llm.messages import LLMClient, LLMRequest, LLMResponse, Usage
 from dbt_osmosis_llm.llm.redaction import redact_secrets
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.llm.client import LLMClient
-    from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens of one call, the same way for every provider."""
-
-    input_tokens: int = 0
-    """Prompt tokens, those read from or written to a cache included."""
-    cached_tokens: int = 0
-    """Prompt tokens read from the provider's cache."""
-    output_tokens: int = 0
-    """Completion tokens, reasoning included."""
-    reasoning_tokens: int = 0
-    cache_write_tokens: int = 0
-    """Prompt tokens written to the provider's cache, which some charge more for."""
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.output_tokens + other.output_tokens,
-            self.reasoning_tokens + other.reasoning_tokens,
-            self.cache_write_tokens + other.cache_write_tokens,
-        )
 
 
 @dataclass(frozen=True)

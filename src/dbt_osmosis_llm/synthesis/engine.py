@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.node import NodeEvidence
@@ -20,7 +21,6 @@ from dbt_osmosis_llm.llm.batch import (
     LLMResult,
     Parts,
 )
-from dbt_osmosis_llm.llm.client import LLMClient
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMError,
@@ -28,11 +28,10 @@ from dbt_osmosis_llm.llm.exceptions import (
     LLMTimeoutError,
     LLMTruncatedError,
 )
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest
-from dbt_osmosis_llm.llm.prompts import Prompts
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMClient, LLMRequest
 from dbt_osmosis_llm.synthesis.checks import Complaint, ComplaintKind, check_texts
 from dbt_osmosis_llm.synthesis.checks.safety import refusals
-from dbt_osmosis_llm.synthesis.copying import Copy, copies, decided_by_lineage, waits_for_failed
+from dbt_osmosis_llm.synthesis.copying import copies, decided_by_lineage, waits_for_failed
 from dbt_osmosis_llm.synthesis.plan import (
     DocumentationAnswer,
     Missing,
@@ -42,6 +41,8 @@ from dbt_osmosis_llm.synthesis.plan import (
     in_parts,
     read_texts,
 )
+from dbt_osmosis_llm.synthesis.ports import Project
+from dbt_osmosis_llm.synthesis.prompts import Prompts
 from dbt_osmosis_llm.synthesis.report import NodeOutcome, RunReport
 from dbt_osmosis_llm.synthesis.waits import Ties, waits_for
 
@@ -57,67 +58,6 @@ _TOO_LONG = re.compile(
     r"|maximum number of tokens",
     re.IGNORECASE,
 )
-
-
-class Project(Protocol):
-    """The project as the engine sees it; `dbt_osmosis_llm.host` implements it with dbt."""
-
-    def node_ids(self) -> Sequence[str]:
-        """Return the selected nodes, parents before children."""
-        ...
-
-    def parents(self, node_id: str) -> set[str]:
-        """Return the nearest selected nodes upstream of a node."""
-        ...
-
-    def ancestors(self, node_id: str) -> set[str]:
-        """Return all nodes upstream of a node."""
-        ...
-
-    def tables_read(self, node_id: str) -> Sequence[str]:
-        """Return the nodes whose texts `evidence` holds, selected or not."""
-        ...
-
-    def inheritable_names(self, node_id: str) -> set[str]:
-        """Return the names, in lower case, of upstream columns whose texts `inherit` may take."""
-        ...
-
-    def unsettled_names(self, node_id: str) -> set[str]:
-        """Return the names, in lower case, of the columns whose texts may still change."""
-        ...
-
-    def missing(self, node_id: str) -> Missing:
-        """Return the texts that a node lacks now."""
-        ...
-
-    def inherit(self, node_id: str, keep_out: Collection[str] = ()) -> None:
-        """Take texts over from upstream columns of the same name, by dbt-osmosis's own rules.
-
-        Args:
-            node_id: Of a selected node.
-            keep_out: Columns that take none.
-        """
-        ...
-
-    def copy(self, node_id: str, copies: Sequence[Copy]) -> tuple[str, ...]:
-        """Take texts over; return the columns that dbt-osmosis's settings let have them."""
-        ...
-
-    def inherited_columns(self, node_id: str) -> tuple[str, ...]:
-        """Return the columns that have a text now and have none in their YAML file."""
-        ...
-
-    def evidence(self, node_id: str) -> NodeEvidence:
-        """Return all that is known of a node."""
-        ...
-
-    def apply(self, node_id: str, texts: NodeTexts) -> None:
-        """Take generated texts into the node, to be written with it."""
-        ...
-
-    def finish(self, node_id: str) -> None:
-        """Hear that nothing will change in a node any more."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -196,10 +136,12 @@ class Engine:
         self._recorder = recorder
         self._batch: LLMBatchProcessor[_Part] | None = None
         self._interrupted = False
+        self._grace_s: float | None = None
 
     def interrupt(self, grace_s: float) -> None:
         """Ask nothing new; wait so many seconds for the answers in flight."""
         self._interrupted = True
+        self._grace_s = grace_s
         if self._batch is not None:
             self._batch.stop(grace_s)
 
@@ -226,11 +168,9 @@ class Engine:
             on_done=self._finish,
             observer=self._tell,
         )
-        lacking = {n: missing for n in node_ids if (missing := project.missing(n))}
-        for node_id in node_ids:
-            if node_id not in lacking:  # first: no file has to wait for it
-                self._begin(node_id)
-                self._finish(_Part(node_id))
+        if self._interrupted:  # before there was anything to stop
+            self._batch.stop(self._grace_s)
+        lacking = self._lacking(node_ids)
         waits = waits_for(_ties(project, n, lacking.get(n, Missing())) for n in node_ids)
         stats = self._batch.run(
             [_Part(node_id) for node_id in node_ids if node_id in lacking],
@@ -239,13 +179,46 @@ class Engine:
         report.abandoned = stats.abandoned
         for part, error in stats.errors.items():
             if not isinstance(error, LLMError):  # of ours: what the model did is known already
-                node = self._nodes.setdefault(part.node_id, _Node(NodeOutcome(part.node_id)))
-                said = f"unexpected {type(error).__name__}: {error}"
-                node.outcome.error = node.outcome.error or LLMError(said)
+                self._fail(part.node_id, error)
         self._finish_what_was_stopped(node_ids)
         report.outcomes = [self._nodes[n].outcome for n in node_ids if n in self._nodes]
         report.seconds = time.monotonic() - started
         return report
+
+    def _lacking(self, node_ids: Sequence[str]) -> dict[str, Missing]:
+        """Return what each node lacks that lacks anything, done with all others.
+
+        A fault in looking at one of them is its own: the run goes on to the next.
+        """
+        lacking: dict[str, Missing] = {}
+        for node_id in node_ids:
+            with self._own_failure(node_id):
+                if missing := self._project.missing(node_id):
+                    lacking[node_id] = missing
+        for node_id in node_ids:
+            if node_id not in lacking:  # first: no file has to wait for it
+                with self._own_failure(node_id):
+                    if node_id not in self._nodes:
+                        self._begin(node_id)
+                with self._own_failure(node_id):
+                    self._finish(_Part(node_id))
+        return lacking
+
+    @contextmanager
+    def _own_failure(self, node_id: str) -> Iterator[None]:
+        """Let an unexpected failure be that of one node."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # as in a batch: one node never ends the run
+            logger.debug("%s: unexpected failure", node_id, exc_info=True)
+            self._fail(node_id, error)
+
+    def _fail(self, node_id: str, error: Exception) -> None:
+        node = self._nodes.setdefault(node_id, _Node(NodeOutcome(node_id)))
+        failure = error
+        if not isinstance(failure, LLMError):
+            failure = LLMError(f"unexpected {type(error).__name__}: {error}")
+        node.outcome.error = node.outcome.error or failure
 
     def _tell(self, stats: LLMBatchStats) -> None:
         if self._observer is not None:
@@ -426,15 +399,18 @@ class Engine:
 
     def _finish(self, part: _Part) -> None:
         """Take what was answered about a node into the project."""
-        self._finished.add(part.node_id)
-        node = self._nodes.get(part.node_id)
-        if node is None:
-            self._project.finish(part.node_id)
-            return
+        node_id = part.node_id
+        self._finished.add(node_id)
+        try:
+            if (node := self._nodes.get(node_id)) is not None:
+                self._conclude(node)
+        finally:
+            # Whatever fails: old texts that were set aside must get back to where they stood.
+            self._evidence.pop(node_id, None)
+            self._project.finish(node_id)
+
+    def _conclude(self, node: _Node) -> None:
         outcome, texts, project = node.outcome, node.texts, self._project
-        if outcome.node_id in self._evidence:
-            outcome.complaints = tuple(self._complaints(outcome.node_id, texts))
-        self._evidence.pop(outcome.node_id, None)
         # What came before an error is paid for, and kept.
         project.apply(outcome.node_id, texts)
         if self._recorder is not None and node.on_record:
@@ -457,7 +433,8 @@ class Engine:
                 outcome.node_id,
                 ", ".join(sorted(set(texts.invented))),
             )
-        project.finish(outcome.node_id)
+        if outcome.node_id in self._evidence:
+            outcome.complaints = tuple(self._complaints(outcome.node_id, texts))
 
     def _finish_what_was_stopped(self, node_ids: Sequence[str]) -> None:
         """Keep what was answered about nodes that a stop left open, and count the rest."""
@@ -465,20 +442,26 @@ class Engine:
         for node_id in node_ids:
             if node_id in self._finished:
                 continue
-            if node_id in self._nodes:
-                self._finish(_Part(node_id))
-                left = self._project.missing(node_id)
-            elif self._interrupted:  # nobody wants to wait for more than what is done
-                left = self._project.missing(node_id)
-                self._project.finish(node_id)
-            else:
-                outcome = NodeOutcome(node_id)
-                left = self._still_missing(node_id, outcome)
-                self._keep(outcome)
-                self._project.finish(node_id)
-            if left and (node_id not in self._nodes or not self._nodes[node_id].outcome.error):
-                report.not_asked += 1
-                report.texts_not_asked += len(left)
+            with self._own_failure(node_id):
+                left = self._left_by_stop(node_id)
+                if left and (node_id not in self._nodes or not self._nodes[node_id].outcome.error):
+                    report.not_asked += 1
+                    report.texts_not_asked += len(left)
+
+    def _left_by_stop(self, node_id: str) -> Missing:
+        """Finish a node that a stop left open; return what it still lacks."""
+        if node_id in self._nodes:
+            self._finish(_Part(node_id))
+            return self._project.missing(node_id)
+        try:
+            if self._interrupted:  # nobody wants to wait for more than what is done
+                return self._project.missing(node_id)
+            outcome = NodeOutcome(node_id)
+            left = self._still_missing(node_id, outcome)
+            self._keep(outcome)
+            return left
+        finally:
+            self._project.finish(node_id)
 
     def _see(self, error: LLMError) -> None:
         """Stop asking when no other request can succeed either."""

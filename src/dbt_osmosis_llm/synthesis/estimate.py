@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
-from dbt_osmosis_llm.llm.usage import Price, Usage
+from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Usage
+from dbt_osmosis_llm.llm.usage import Price
 
 _PLACEHOLDER = "A text of the length that most texts have, {}."
 _BYTES_PER_TOKEN = 4

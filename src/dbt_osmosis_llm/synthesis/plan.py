@@ -14,9 +14,9 @@ from dbt_osmosis_llm.evidence.budget import fitted
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.wording import Wording, worded
 from dbt_osmosis_llm.llm.messages import LLMRequest, Message
-from dbt_osmosis_llm.llm.prompts import PromptKind, Prompts
-from dbt_osmosis_llm.llm.safe_text import clean_text
 from dbt_osmosis_llm.synthesis.checks import Complaint
+from dbt_osmosis_llm.synthesis.prompts import PromptKind, Prompts
+from dbt_osmosis_llm.synthesis.safe_text import clean_text
 
 _OUTPUT_TOKENS = 300
 _OUTPUT_TOKENS_PER_COLUMN = 80
@@ -77,11 +77,6 @@ class NodeTexts:
     """Texts that must not be written, by name as in `by_name`, with the reason."""
 
     @property
-    def answers_something(self) -> bool:
-        """Tell whether the answer holds any of the keys asked for."""
-        return self.description_answered or bool(self.columns or self.unknown)
-
-    @property
     def by_name(self) -> dict[str, str]:
         """Return all texts; the empty name stands for the table itself."""
         table = {} if self.description is None else {"": self.description}
@@ -125,6 +120,25 @@ class NodeTexts:
         self.unanswered = [name for name in left if name not in answered]
 
 
+@dataclass(frozen=True)
+class DocumentationRequest(LLMRequest):
+    """A question about one node, with what it was made from; providers see the messages alone."""
+
+    node: NodeEvidence = field(kw_only=True, compare=False, repr=False)
+    missing: Missing = field(kw_only=True, compare=False, repr=False)
+    """What is asked for."""
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Return the columns asked for, each with its key in the answer."""
+        return answer_keys(self.missing.columns)
+
+    @property
+    def is_for_one_column(self) -> bool:
+        """Tell whether the answer's description is that of a column."""
+        return _prompt_kind(self.missing) == "column"
+
+
 def answer_keys(columns: tuple[str, ...]) -> dict[str, str]:
     """Return the JSON key of each column: its name, or a number where a schema cannot hold it."""
     keys = {}
@@ -146,7 +160,7 @@ def build_request(
     max_sql_chars: int | None = None,
     redact_pii: bool = False,
     max_prompt_tokens: int | None = None,
-) -> LLMRequest:
+) -> DocumentationRequest:
     """Return the one request for all that a node lacks.
 
     Args:
@@ -160,24 +174,22 @@ def build_request(
     """
     kind = _prompt_kind(missing)
     keys = answer_keys(missing.columns)
-    evidence = node.to_dict(missing.columns)
-    for column in evidence["columns"]:
-        column["key"] = keys[column["name"]]
     texts = len(missing.columns) + missing.description
 
     old_texts = [node.old_text, *(node.column(name).old_text for name in missing.columns)]
 
-    def request_with(wording: Wording) -> LLMRequest:
+    def request_with(wording: Wording) -> DocumentationRequest:
         answer_format = _answer_format(kind, missing, keys)
         if any(old_texts):
             answer_format += f"\n\n{_KEEP}"
-        return LLMRequest(
+        return DocumentationRequest(
             messages=prompts.render(kind, wording.values(), answer_format=answer_format),
             schema=_schema(kind, missing, keys),
             max_output_tokens=_OUTPUT_TOKENS + _OUTPUT_TOKENS_PER_COLUMN * len(missing.columns),
             custom_id=node.unique_id,
             description=f"{texts} text{'s' if texts != 1 else ''} of {node.name}",
-            evidence=evidence,
+            node=node,
+            missing=missing,
         )
 
     wording = worded(node, missing.columns, max_sql_chars=max_sql_chars, redact_pii=redact_pii)
@@ -193,8 +205,8 @@ def build_request(
 
 
 def correction_request(
-    request: LLMRequest, texts: Mapping[str, str], complaints: Sequence[Complaint]
-) -> LLMRequest:
+    request: DocumentationRequest, texts: Mapping[str, str], complaints: Sequence[Complaint]
+) -> DocumentationRequest:
     """Return the request that asks for texts once more and says what was wrong with them.
 
     Args:

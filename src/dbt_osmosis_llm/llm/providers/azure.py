@@ -9,15 +9,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.llm.providers.openai_compatible import OpenAICompatibleClient
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.llm.client import LLMConfig
-    from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
+from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
 
 DEFAULT_API_VERSION = "2025-01-01-preview"
 """dbt-osmosis's own default."""

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMConfigError,
     LLMError,
     LLMResponseError,
 )
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Usage
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
 from dbt_osmosis_llm.llm.providers.errors import status_error, unreadable_error
 from dbt_osmosis_llm.llm.providers.fields import count, mapping, mappings
+from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
 from dbt_osmosis_llm.llm.providers.sdk import SdkClient, WireAnswer
-from dbt_osmosis_llm.llm.usage import Usage
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.llm.client import LLMConfig
-    from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
 
 _FILTERS = (
     "SAFETY",
@@ -236,7 +233,7 @@ class GeminiClient(SdkClient):
             raw = self._sdk.models.generate_content(model=self.model, **self._arguments(body))
         except self._errors.APIError as error:
             headers = getattr(error.response, "headers", None) or {}
-            failure = classify_error(error.code, error.details, **self._about(headers))
+            failure: LLMError = classify_error(error.code, error.details, **self._about(headers))
         except Exception as error:
             ours = self._transport_error(error)
             if ours is None:

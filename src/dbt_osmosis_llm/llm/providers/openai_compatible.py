@@ -6,23 +6,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import (
     LLMAPIError,
     LLMConfigError,
     LLMResponseError,
 )
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse
+from dbt_osmosis_llm.llm.messages import FinishReason, LLMRequest, LLMResponse, Usage
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
 from dbt_osmosis_llm.llm.providers.errors import status_error
 from dbt_osmosis_llm.llm.providers.fields import count, mapping, mappings
+from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
 from dbt_osmosis_llm.llm.providers.sdk import StainlessClient
-from dbt_osmosis_llm.llm.usage import Usage
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.llm.client import LLMConfig
-    from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
 
 _FINISH_REASONS = {
     "stop": FinishReason.STOP,

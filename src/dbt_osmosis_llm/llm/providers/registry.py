@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING
 
 from dbt_osmosis_llm.llm.providers.dialect import Dialect, SchemaSupport
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig
 
 FREE = "free"
 
@@ -23,7 +18,7 @@ class ProviderSpec:
     module: str = "openai_compatible"
     """Module beside this one; its ``create_client(config, spec)`` makes the client."""
     sdk: tuple[str, ...] = ("openai",)
-    """Modules that must be importable."""
+    """Modules that must be importable; none: nobody is asked, see `synthesis.offline`."""
     extra: str | None = None
     """Our extra that installs it, when we do not depend on it."""
     default_model: str | None = None
@@ -52,12 +47,6 @@ class ProviderSpec:
     def is_local(self) -> bool:
         """Tell whether the model runs on the user's own machines: free, and without quota."""
         return self.price_provider == FREE
-
-    def create(self, config: LLMConfig) -> LLMClient:
-        """Return a client for this provider, loading its module and SDK only now."""
-        module = import_module(f"dbt_osmosis_llm.llm.providers.{self.module}")
-        client: LLMClient = module.create_client(config, self)
-        return client
 
 
 _OLDER_BOUND = Dialect(output_bound="max_tokens")
@@ -205,7 +194,6 @@ _ROWS = (
     ),
     ProviderSpec(
         name="offline",
-        module="offline",
         sdk=(),
         default_model="evidence",
         key_required=False,

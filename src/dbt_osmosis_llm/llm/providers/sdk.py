@@ -13,19 +13,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError, LLMError
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers.dialect import Dialect
 from dbt_osmosis_llm.llm.providers.errors import not_json_error, timeout_error, unreachable_error
 from dbt_osmosis_llm.llm.providers.headers import read_rate_limits, read_retry_after
+from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
 from dbt_osmosis_llm.llm.redaction import mask_values, redact_secrets
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.llm.client import LLMConfig
-    from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
 
 Result = TypeVar("Result")
 _NOTHING: Any = object()

@@ -10,31 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import ruamel.yaml
-from dbt_osmosis.core import node_yaml
-from dbt_osmosis.core import sync_operations as sync
-from dbt_osmosis.core.exceptions import OsmosisError
-from dbt_osmosis.core.schema import writer
 
-from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.fingerprint import hash_of
-from dbt_osmosis_llm.writing import target_path
-from dbt_osmosis_llm.writing.patch import UnsafeYamlError, check, patched
-from dbt_osmosis_llm.writing.reconcile import LISTS, reconciled
+from dbt_osmosis_llm.host import compat
+from dbt_osmosis_llm.host.descriptions import target_path
+from dbt_osmosis_llm.writing import LISTS, UnsafeYamlError, check, patched, reconciled
 
-_HOOKS: tuple[tuple[ModuleType, str], ...] = (
-    (writer, "_write_yaml"),
-    (writer, "_commit_one_yaml"),
-    (writer, "_render_yaml_bytes"),
-    (sync, "_preflight_sync_group"),
-    (sync, "_sync_node_group_to_yaml"),
-    (sync, "_sync_single_node_to_yaml"),
-    (node_yaml, "_read_yaml"),
-)
-_UNREADABLE = (ruamel.yaml.YAMLError, UnicodeDecodeError, UnsafeYamlError, OsmosisError)
+_UNREADABLE = (ruamel.yaml.YAMLError, UnicodeDecodeError, UnsafeYamlError, compat.host_error())
 _path: ContextVar[Path | None] = ContextVar("path", default=None)
 """Of the file that dbt-osmosis writes at the moment."""
 
@@ -56,20 +41,11 @@ class MinimalWriting:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Change files by their text as long as this is open."""
-        missing = [name for module, name in _HOOKS if not callable(getattr(module, name, None))]
-        if missing:
-            logger.warning(
-                "This version of dbt-osmosis has no %s: it writes YAML in its own way.",
-                ", ".join(missing),
-            )
-            yield
-            return
         with ExitStack() as stack:
-            for module, name in _HOOKS:
-                host = getattr(module, name)
-                replacement = getattr(self, name.lstrip("_"))(host)
-                stack.callback(setattr, module, name, host)
-                setattr(module, name, replacement)
+            for hook in compat.WRITER_HOOKS:
+                host = hook.find()
+                stack.callback(hook.put, host)
+                hook.put(getattr(self, hook.name.lstrip("_"))(host))
             yield
 
     def is_safe(self, path: Path) -> bool:
@@ -137,7 +113,7 @@ class MinimalWriting:
                 self._leave(path, error)
                 return original
             if strip_eof_blank_lines:
-                changed = writer._strip_eof_blank_lines(changed)
+                changed = compat.strip_eof_blank_lines(changed)
             if changed == original:
                 self.unchanged.add(path.resolve())
             return changed
@@ -219,7 +195,7 @@ def _texts_behind_names(data: Any) -> None:
 
 def _target(context: Any, nodes: Sequence[Any]) -> Path | None:
     """Return the file that nodes are written to, None where dbt-osmosis has none."""
-    with suppress(OsmosisError):
+    with suppress(compat.host_error()):
         return target_path(context, nodes[0]).resolve()
     return None
 

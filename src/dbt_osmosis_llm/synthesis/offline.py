@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
+from dbt_osmosis_llm.evidence.lineage import ColumnKind
+from dbt_osmosis_llm.evidence.node import ColumnEvidence, ColumnUse, NodeEvidence
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
+from dbt_osmosis_llm.synthesis.plan import DocumentationRequest
 
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.llm.client import LLMConfig
-    from dbt_osmosis_llm.llm.providers.registry import ProviderSpec
+Source = tuple[str, str, str]
+"""Table, column and text of a real column that another one is made of."""
 
 _MAX_EXPRESSION = 160
 _AGGREGATES = {
@@ -40,15 +41,21 @@ _MAX_WORDS = 40
 
 
 class OfflineClient:
-    """Answers from a request's ``evidence`` instead of asking a model."""
+    """Answers what the engine asks from the evidence instead of asking a model."""
 
-    def __init__(self, config: LLMConfig, spec: ProviderSpec) -> None:
-        self.provider = spec.name
-        self.model = config.model
+    def __init__(self, provider: str, model: str) -> None:
+        self.provider = provider
+        self.model = model
 
     def complete(self, request: LLMRequest) -> LLMResponse:
-        """Return the JSON that the request's schema asks for."""
-        answer = _answer(request.schema or {}, request.evidence)
+        """Return the JSON that the request's schema asks for.
+
+        Raises:
+            TypeError: The request is none of the engine's.
+        """
+        if not isinstance(request, DocumentationRequest):
+            raise TypeError(f"{request.custom_id}: not a request for documentation")
+        answer = _answer(request)
         return LLMResponse(
             text=json.dumps(answer, ensure_ascii=False),
             provider=self.provider,
@@ -56,114 +63,112 @@ class OfflineClient:
         )
 
 
-def _answer(schema: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, Any]:
-    properties = schema.get("properties", {})
-    columns = {str(c["key"]): column_sentence(c, evidence) for c in evidence.get("columns", ())}
-    answer: dict[str, Any] = {}
-    if "columns" in properties:
-        wanted = properties["columns"].get("properties", {})
-        answer["columns"] = {key: columns.get(key) for key in wanted}
-        if "description" in properties:
-            answer["description"] = table_sentence(evidence)
-    elif "description" in properties:
-        # Asked for one text only: a single column's, or the table's when no column is asked.
-        only = next(iter(columns.values())) if columns else table_sentence(evidence)
-        answer["description"] = only
-    return answer
+def _answer(request: DocumentationRequest) -> dict[str, object]:
+    node, keys = request.node, request.keys
+    columns = {key: column_sentence(node, name) for name, key in keys.items()}
+    if request.is_for_one_column:
+        return {"description": next(iter(columns.values()))}
+    table: dict[str, object] = {}
+    if request.missing.description:
+        table["description"] = table_sentence(node)
+    return table | ({"columns": columns} if columns else {})
 
 
-def table_sentence(table: Mapping[str, Any]) -> str | None:
+def table_sentence(node: NodeEvidence) -> str | None:
     """Return what a table is made of, or None when there is no SQL to say it from."""
-    reads = _listed([_code(name) for name in dict.fromkeys(table.get("reads", ()))])
-    if not reads:
+    facts = node.facts
+    read = [node.table_name(relation) for relation in facts.relations]
+    names = _listed([_code(name) for name in dict.fromkeys(read)])
+    if not names:
         return None
-    joins, unions = table.get("joins"), table.get("set_operations")
-    if table.get("group_by") or (table.get("aggregates") and not unions):
-        text = f"Aggregates of {reads}"
+    joins, unions = facts.joins, facts.set_operations
+    aggregates = any(c.kind is ColumnKind.AGGREGATE for c in facts.columns.values())
+    if facts.group_by or (aggregates and not unions):
+        text = f"Aggregates of {names}"
     elif unions and all("union" in operation.lower() for operation in unions):
-        text = f"Union of rows of {reads}"
-    elif joins and len(table["reads"]) > 1:
-        text = f"Joins {reads}"
+        text = f"Union of rows of {names}"
+    elif joins and len(read) > 1:
+        text = f"Joins {names}"
     else:
-        text = f"{'Distinct rows' if table.get('distinct') else 'Rows'} of {reads}"
-    grain = _grain(table)
+        text = f"{'Distinct rows' if facts.distinct else 'Rows'} of {names}"
+    grain = _grain(node)
     text += f", one row per {_codes(grain)}." if grain else "."
-    filters = [f for f in table.get("filters", ()) if len(f) <= _MAX_EXPRESSION]
+    filters = [f for f in facts.filters if len(f) <= _MAX_EXPRESSION]
     # A filter inside one side of a join or union says nothing of the rows that come out.
     if filters and not joins and not unions:
         text += f" Only rows where {_codes(filters[:3])}."
     return text
 
 
-def _grain(table: Mapping[str, Any]) -> Sequence[str]:
+def _grain(node: NodeEvidence) -> Sequence[str]:
     """Return the columns that tell rows apart, as the SQL has them or else as tests promise."""
-    if table.get("group_by"):
-        return list(table["group_by"])
-    unions, joins = table.get("set_operations"), table.get("joins")
-    if table.get("deduplicated_by") and not unions and not joins:
-        return list(table["deduplicated_by"])
-    keys: list[Sequence[str]] = sorted(table.get("keys", ()), key=len)
-    return keys[0] if keys else ()
+    facts = node.facts
+    if facts.group_by:
+        return facts.group_by
+    if facts.row_number_partition and not facts.set_operations and not facts.joins:
+        return facts.row_number_partition
+    return min(node.keys, key=len, default=())
 
 
-def column_sentence(
-    column: Mapping[str, Any], table: Mapping[str, Any] | None = None
-) -> str | None:
+def column_sentence(node: NodeEvidence, name: str) -> str | None:
     """Return what a column is computed from and what its tests promise, or None.
 
     Args:
-        column: One of the table's.
-        table: What is known of the table.
+        node: The table.
+        name: Of the column, exactly.
     """
-    defined = _definition(column, table or {})
+    column = node.column(name)
+    defined = _definition(column, node)
     # Texts travel downstream, where a key may repeat and be null: only values stay what they are.
     stays_true = ("one of ", "found in ")
-    tested = _tested([t for t in column.get("tests", ()) if t.startswith(stays_true)])
+    tested = _tested([test for test in column.tests if test.startswith(stays_true)])
     return " ".join(part for part in (defined, tested) if part) or None
 
 
-def _definition(column: Mapping[str, Any], table: Mapping[str, Any]) -> str | None:
-    kind, expression = column.get("kind"), column.get("expression") or ""
-    upstream = column.get("upstream", ())
-    if len(upstream) == 1 and kind in {"pass", "rename", "cast"}:
-        source = upstream[0]
-        if source["description"]:
-            return str(source["description"])
-        same_name = str(source["column"]).lower() == str(column["name"]).lower()
-        return None if same_name else f"{_origins(upstream)}."
-    if kind == "literal" and len(expression) <= _MAX_EXPRESSION:
+def _definition(column: ColumnEvidence, node: NodeEvidence) -> str | None:
+    lineage = node.facts.column(column.name)
+    kind = lineage.kind if lineage else ColumnKind.UNKNOWN
+    expression = (lineage.expression if lineage else None) or ""
+    sources = node.leaves(lineage)
+    if len(sources) == 1 and kind in {ColumnKind.PASS, ColumnKind.RENAME, ColumnKind.CAST}:
+        _, source, text = sources[0]
+        if text:
+            return text
+        return None if source.lower() == column.name.lower() else f"{_origins(sources)}."
+    if kind is ColumnKind.LITERAL and len(expression) <= _MAX_EXPRESSION:
         return f"Constant {_code(expression)}."
-    if kind == "union" and expression:
-        return f"From {_origins(upstream)}." if upstream else None
-    if kind == "aggregate":
+    if kind is ColumnKind.UNION and expression:
+        return f"From {_origins(sources)}." if sources else None
+    found: str | None
+    if kind is ColumnKind.AGGREGATE:
         # An inlined aggregate reads as if it were taken here, where a join may have lost rows.
-        text = _aggregate(expression, upstream, table)
-    elif kind in {"derived", "window"}:
-        text = _computed_as(expression, upstream)
+        found = _aggregate(expression, sources, node)
+    elif kind in {ColumnKind.DERIVED, ColumnKind.WINDOW}:
+        found = _computed_as(expression, sources)
     else:
-        return _computed_from(upstream) or _said_downstream(column.get("uses", ()))
-    if not text and (values := _case_values(expression)) and upstream:
-        listed = any(test.startswith("one of ") for test in column.get("tests", ()))
-        text = None if listed else f"One of {_listed(values)}, by {_origins(upstream)}."
-    return _with_meaning(text, upstream) if text else _computed_from(upstream)
+        return _computed_from(sources) or _said_downstream(column.uses)
+    if not found and (values := _case_values(expression)) and sources:
+        is_listed = any(test.startswith("one of ") for test in column.tests)
+        found = None if is_listed else f"One of {_listed(values)}, by {_origins(sources)}."
+    return _with_meaning(found, sources) if found else _computed_from(sources)
 
 
-def _said_downstream(uses: Sequence[Mapping[str, str]]) -> str | None:
+def _said_downstream(uses: Sequence[ColumnUse]) -> str | None:
     """Return what all models that pass a column on unchanged say of it."""
-    texts = {use["description"] for use in uses if use["description"]}
+    texts = {use.description for use in uses if use.description}
     return texts.pop() if len(texts) == 1 else None
 
 
-def _computed_as(expression: str, upstream: Sequence[Mapping[str, str]]) -> str | None:
+def _computed_as(expression: str, sources: Sequence[Source]) -> str | None:
     default = _DEFAULT.match(expression)
-    if default and (meaning := _meaning(upstream)):
+    if default and (meaning := _meaning(sources)):
         return f"{_full(meaning)} {_code(default[1])} where there is none."
     if number := _ROW_NUMBER.match(expression):
         return f"Row number within {_code(number[1])}, ordered by {_code(number[2])}."
     if not expression or len(expression) > _MAX_EXPRESSION or _case_values(expression):
         return None
     # The text travels to other tables, with copies of the column.
-    tables = {source["table"] for source in upstream}
+    tables = {table for table, _, _ in sources}
     where = f" of {_code(tables.pop())}" if len(tables) == 1 else ""
     return f"Computed as {_code(expression)}{where}."
 
@@ -183,18 +188,18 @@ def _case_values(expression: str) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _with_meaning(text: str, upstream: Sequence[Mapping[str, str]]) -> str:
+def _with_meaning(text: str, sources: Sequence[Source]) -> str:
     """Return a text and what the one column that it speaks of means, if that is short."""
-    meaning = _meaning(upstream).partition(". ")[0]
+    meaning = _meaning(sources).partition(". ")[0]
     if not meaning or meaning in text:
         return text
-    longer = f"{text} {_code(upstream[0]['column'])}: {_full(meaning)}"
+    longer = f"{text} {_code(sources[0][1])}: {_full(meaning)}"
     return longer if len(longer.split()) <= _MAX_WORDS else text
 
 
-def _meaning(upstream: Sequence[Mapping[str, str]]) -> str:
+def _meaning(sources: Sequence[Source]) -> str:
     """Return the text of the only source, unless it speaks of sources of its own."""
-    text = upstream[0]["description"] if len(upstream) == 1 else ""
+    text = sources[0][2] if len(sources) == 1 else ""
     return "" if "`" in text or "One of " in text else text
 
 
@@ -202,17 +207,15 @@ def _full(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _aggregate(
-    expression: str, upstream: Sequence[Mapping[str, str]], table: Mapping[str, Any]
-) -> str | None:
+def _aggregate(expression: str, sources: Sequence[Source], node: NodeEvidence) -> str | None:
     zero = _ZERO_FOR_NONE.match(expression)
     call = _SIMPLE_CALL.match(zero[1] if zero else expression)
     if call is None:
         return None
     name, distinct, argument = call[1].lower(), call[2], call[3]
     if name == "count" and argument == "*":
-        per_group = _per_group(expression, table)
-        if table.get("inner_groupings") and not per_group:
+        per_group = _per_group(expression, node)
+        if _inner_groupings(node) and not per_group:
             return None  # grouped in a way that cannot be said: not the number of all rows
         return f"Number of rows{per_group}{', 0 where there is none' if zero else ''}."
     wording = _AGGREGATES.get(name)
@@ -221,14 +224,19 @@ def _aggregate(
     if wording is None:
         return None
     text = wording.format(column=_code(argument.rpartition(".")[2]))
-    if len(upstream) == 1:
-        text += f" of {_code(upstream[0]['table'])}"
-    text += _per_group(expression, table)
+    if len(sources) == 1:
+        text += f" of {_code(sources[0][0])}"
+    text += _per_group(expression, node)
     return f"{text}{', 0 where there is none' if zero else ''}."
 
 
-def _per_group(expression: str, table: Mapping[str, Any]) -> str:
-    keys, inner = list(table.get("group_by", ())), table.get("inner_groupings", ())
+def _inner_groupings(node: NodeEvidence) -> Sequence[str]:
+    """Return the GROUP BY lists of what a table reads, where it has none of its own."""
+    return () if node.facts.group_by else node.facts.groupings
+
+
+def _per_group(expression: str, node: NodeEvidence) -> str:
+    keys, inner = list(node.facts.group_by), _inner_groupings(node)
     if not keys and len(inner) == 1 and re.fullmatch(r"[\w.]+(, [\w.]+)*", inner[0]):
         keys = inner[0].split(", ")
     if not 0 < len(keys) <= _MAX_GROUP_KEYS or expression in keys:
@@ -241,12 +249,12 @@ def _tested(tests: Sequence[str]) -> str | None:
     return f"{_capital(_listed(list(tests)))}." if tests else None
 
 
-def _computed_from(upstream: Sequence[Mapping[str, str]]) -> str | None:
-    return f"Computed from {_origins(upstream)}." if upstream else None
+def _computed_from(sources: Sequence[Source]) -> str | None:
+    return f"Computed from {_origins(sources)}." if sources else None
 
 
-def _origins(upstream: Sequence[Mapping[str, str]]) -> str:
-    shown = [f"{_code(leaf['column'])} of {_code(leaf['table'])}" for leaf in upstream[:4]]
+def _origins(sources: Sequence[Source]) -> str:
+    shown = [f"{_code(column)} of {_code(table)}" for table, column, _ in sources[:4]]
     return _listed(shown)
 
 
@@ -264,8 +272,3 @@ def _code(text: str) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def create_client(config: LLMConfig, spec: ProviderSpec) -> OfflineClient:
-    """Return the offline client; the row is all it needs."""
-    return OfflineClient(config, spec)

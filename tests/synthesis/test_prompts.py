@@ -6,7 +6,7 @@ import pytest
 
 from dbt_osmosis_llm.config import PROMPT_KEYS
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
-from dbt_osmosis_llm.llm.prompts import (
+from dbt_osmosis_llm.synthesis.prompts import (
     DEFAULT_PROMPTS,
     PLACEHOLDERS,
     Prompts,

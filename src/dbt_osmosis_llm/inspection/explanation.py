@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from dbt_osmosis_llm.cli.outlook import AskedRequest, Outlook
 from dbt_osmosis_llm.evidence.lineage import ColumnKind, ColumnLineage
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
 from dbt_osmosis_llm.evidence.promises import plain_name
-from dbt_osmosis_llm.host.project import TextPlace
+from dbt_osmosis_llm.inspection.outlook import AskedRequest, Outlook
 from dbt_osmosis_llm.synthesis.copying import copies, origins
+from dbt_osmosis_llm.synthesis.ports import TextPlace
 
 _COMPUTED = {
     ColumnKind.AGGREGATE: "aggregated from",
@@ -38,6 +38,7 @@ class Explanation:
     def __init__(self, outlook: Outlook, *, prompt: bool = False) -> None:
         self._outlook = outlook
         self._project = outlook.project
+        self._inspection = outlook.inspection
         self._prompt = prompt
         self._known: dict[str, NodeEvidence] = {}
 
@@ -79,7 +80,7 @@ class Explanation:
             "name": node.name,
             "resource_type": node.resource_type,
             "materialization": node.materialization,
-            "yaml_file": self._project.yaml_file(node.unique_id) or None,
+            "yaml_file": self._inspection.yaml_file(node.unique_id) or None,
             "text": node.description or None,
             **self._table_verdict(),
             "sql": self._sql(),
@@ -95,7 +96,7 @@ class Explanation:
                     "node": table.unique_id,
                     "name": table.name,
                     "text": table.description or None,
-                    **_place(self._project.text_place(table.unique_id)),
+                    **_place(self._inspection.text_place(table.unique_id)),
                 }
                 for table in node.upstream
             ],
@@ -149,7 +150,7 @@ class Explanation:
         }
 
     def _sql(self) -> dict[str, Any]:
-        node, error = self._node, self._project.compile_error(self._node.unique_id)
+        node, error = self._node, self._inspection.compile_error(self._node.unique_id)
         state = "raw" if error else "compiled" if node.sql else None
         return {"state": state, "compile_error": error or None, "lineage": bool(node.facts.columns)}
 
@@ -169,7 +170,7 @@ class Explanation:
         return {
             "part": request.part,
             "table_text": asked.is_for_table,
-            "columns": asked.columns,
+            "columns": list(asked.columns),
             "prompt_tokens": request.expected_usage.input_tokens,
             "answered_by_call": asked.call_id,
             **({"messages": messages} if self._prompt else {}),
@@ -180,9 +181,9 @@ class Explanation:
     def _table_verdict(self) -> dict[str, Any]:
         missing = self._outlook.missing
         if not (missing.description if missing is not None else not self._node.description):
-            if not self._node.description and self._project.is_unknown(self._node.unique_id, ""):
+            if not self._node.description and self._inspection.is_unknown(self._node.unique_id, ""):
                 return _told("not_asked", _UNKNOWN)
-            place = _place(self._project.text_place(self._node.unique_id))
+            place = _place(self._inspection.text_place(self._node.unique_id))
             return _told("has_text", f"has a text{_in(place)}", **place)
         for asked in self._outlook.asked:
             if asked.is_for_table:
@@ -203,9 +204,9 @@ class Explanation:
             return self._taken(column, "copied", self._by_lineage(self._node, name))
         if name in outlook.outcome.inherited or name in outlook.replaced:
             return self._taken(column, "inherited", self._by_name(self._node, name))
-        if not column.description and self._project.is_unknown(self._node.unique_id, name):
+        if not column.description and self._inspection.is_unknown(self._node.unique_id, name):
             return _told("not_asked", _UNKNOWN)
-        place = _place(self._project.text_place(self._node.unique_id, name))
+        place = _place(self._inspection.text_place(self._node.unique_id, name))
         return _told("has_text", f"has a text{_in(place)}", **place)
 
     def _taken(
@@ -226,14 +227,14 @@ class Explanation:
         return _told(how, words, **more)
 
     def _why_not_asked(self) -> str:
-        why = self._project.why_not_selected(self._node.unique_id)
+        why = self._inspection.why_not_selected(self._node.unique_id)
         return why or str(self._outlook.outcome.error or "the run would stop before")
 
     def _why_asked(self, column: ColumnEvidence) -> str:
         node, lineage = self._node, self._node.facts.column(column.name)
         if node.sql is None:
             return f"nothing is upstream of a {node.resource_type}"
-        if self._project.compile_error(node.unique_id):
+        if self._inspection.compile_error(node.unique_id):
             return "the model does not compile, which hides where it comes from"
         if lineage is None or lineage.kind is ColumnKind.UNKNOWN:
             return "the SQL does not show for certain where it comes from"
@@ -291,7 +292,7 @@ class Explanation:
             seen.add((node_id, plain_name(column)))
             node = self._evidence(node_id)
             is_asked = self._is_asked(node, column)
-            place = _place(self._project.text_place(node_id, column))
+            place = _place(self._inspection.text_place(node_id, column))
             step = {"node": node_id, "table": node.name, "column": column, "how": how}
             steps.append({**step, **place, "asked_first": is_asked})
             before = None if is_asked else self._one_back(node, column)
@@ -306,7 +307,7 @@ class Explanation:
 
     def _one_back(self, node: NodeEvidence, column: str) -> tuple[str, str, str] | None:
         found = self._by_lineage(node, column)
-        if found is None and self._project.text_place(node.unique_id, column) is None:
+        if found is None and self._inspection.text_place(node.unique_id, column) is None:
             found = self._by_name(node, column)
         return found
 

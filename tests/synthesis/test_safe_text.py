@@ -11,7 +11,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dbt_osmosis_llm.llm.safe_text import clean_text
+from dbt_osmosis_llm.synthesis.safe_text import clean_text
 from tests.adversary import EMPTY, HOSTILE_TEXTS, REFUSED
 
 _PERSIAN = "\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"

@@ -14,10 +14,11 @@ from dbt_osmosis_llm.evidence.node import (
     NodeEvidence,
     UpstreamTable,
 )
-from dbt_osmosis_llm.llm.client import LLMConfig, build_client
-from dbt_osmosis_llm.llm.prompts import Prompts
+from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
+from dbt_osmosis_llm.stack import build_client
 from dbt_osmosis_llm.synthesis.plan import Missing, build_request
+from dbt_osmosis_llm.synthesis.prompts import Prompts
 
 SCHEMA = {
     "db.orders": {"id": "int", "day": "date", "amount": "int", "status": "text", "who": "text"},

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import click
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.cli.errors import UserError
 from dbt_osmosis_llm.config import Settings, project_name
 from dbt_osmosis_llm.ledger.client import LedgerClient
 from dbt_osmosis_llm.ledger.database import LedgerConfigError, LedgerError
@@ -20,7 +16,10 @@ from dbt_osmosis_llm.ledger.parquet import ParquetLog
 from dbt_osmosis_llm.ledger.places import ExportError
 from dbt_osmosis_llm.ledger.records import Run, Text
 from dbt_osmosis_llm.ledger.store import Ledger
-from dbt_osmosis_llm.llm.client import LLMClient, LLMConfig
+from dbt_osmosis_llm.llm.configuration import LLMConfig
+from dbt_osmosis_llm.llm.exceptions import LLMConfigError
+from dbt_osmosis_llm.llm.messages import LLMClient
+from dbt_osmosis_llm.llm.usage import LLMUsageStats
 
 _DISTRIBUTIONS = (
     "dbt-osmosis-llm",
@@ -39,39 +38,56 @@ class Recording:
 
     Args:
         ledger: Where it is kept; None: nowhere.
-        run: What is known of it at its beginning.
+        run: What is known of it at its beginning; None for one that only looks.
         settings: Of the run.
+        stats: Where answers on record are counted; the process's statistics when None.
         log: Gets each call as well.
     """
 
     def __init__(
         self,
         ledger: Ledger | None,
-        run: Run,
+        run: Run | None,
         settings: Settings,
+        stats: LLMUsageStats | None = None,
         log: ParquetLog | None = None,
     ) -> None:
         self._ledger = ledger
-        self._run = run
+        self._run_id = None if run is None else run.run_id
         self._settings = settings
+        self._stats = stats
         self._log = log
         self._clients: list[LedgerClient] = []
 
     @classmethod
     def begin(
-        cls, settings: Settings, config: LLMConfig, project_dir: Path | str | None
+        cls,
+        settings: Settings,
+        config: LLMConfig,
+        project_dir: Path | str | None,
+        *,
+        stats: LLMUsageStats | None = None,
+        command: str = "",
+        selection: Sequence[str] = (),
     ) -> Recording:
         """Open the ledger and put the run in it.
 
         A ledger that cannot be opened is left out with one warning, unless it is required.
 
+        Args:
+            settings: Of the run.
+            config: Whom it asks.
+            project_dir: Where its ledger lies.
+            stats: Where answers on record are counted; the process's statistics when None.
+            command: As it was typed, without its options.
+            selection: What it was to document, as it was typed.
+
         Raises:
-            UserError: It is required, or there is something for the user to change.
+            LLMConfigError: It is required, or there is something for the user to change.
         """
-        context = click.get_current_context(silent=True)
         run = Run(
-            command=context.command_path if context else "",
-            selection=_selection(context.params if context else {}),
+            command=command,
+            selection=selection,
             project=project_name(project_dir),
             git_commit=_git_commit(project_dir),
             versions=_versions(),
@@ -81,38 +97,53 @@ class Recording:
         place = settings.ledger_place(project_dir)
         if place is None or (run.project is None and not settings.ledger_url):
             return cls(None, run, settings)  # not wanted, or no project to keep it in
-        ledger = None
         try:
             ledger = Ledger.open(place)
-            ledger.begin_run(run)
         except LedgerError as error:
-            if settings.ledger_required or isinstance(error, LedgerConfigError):
-                raise UserError(f"The ledger cannot be used: {error}.") from None
-            logger.warning("The ledger cannot be used, the run goes on without it: %s", error)
-            return cls(None, run, settings)
-        return cls(ledger, run, settings, _parquet_log(settings, run))
-
-    @staticmethod
-    def look(
-        inner: LLMClient, settings: Settings, config: LLMConfig, project_dir: Path | str
-    ) -> LLMClient:
-        """Return a client that answers what is on record and keeps nothing, for a plan."""
-        place = settings.ledger_place(project_dir)
-        if place is None:
-            return inner
+            return cls._without_ledger(run, settings, error)
+        log = None
         try:
-            ledger = Ledger.open(place, create=False)
-        except LedgerError as error:
-            logger.debug("What was answered before is not known: %s", error)
-            return inner
-        return LedgerClient(
-            inner,
-            ledger,
-            None,
-            config,
-            use_answers=not settings.no_cache,
-            max_age_days=settings.cache_days,
-        )
+            # Before the run is on record: one that cannot begin would stay there as running.
+            log = _parquet_log(settings, run)
+            ledger.begin_run(run)
+        except (LedgerError, LLMConfigError) as error:
+            ledger.close()
+            if log is not None:
+                log.close()
+            if isinstance(error, LLMConfigError):
+                raise
+            return cls._without_ledger(run, settings, error)
+        return cls(ledger, run, settings, stats, log)
+
+    @classmethod
+    def _without_ledger(cls, run: Run, settings: Settings, error: LedgerError) -> Recording:
+        if settings.ledger_required or isinstance(error, LedgerConfigError):
+            raise LLMConfigError(f"The ledger cannot be used: {error}.") from None
+        logger.warning("The ledger cannot be used, the run goes on without it: %s", error)
+        return cls(None, run, settings)
+
+    @classmethod
+    def look(
+        cls,
+        settings: Settings,
+        project_dir: Path | str,
+        *,
+        stats: LLMUsageStats | None = None,
+    ) -> Recording:
+        """Open the ledger for answers on record alone: nothing is kept, as a plan wants it.
+
+        Args:
+            settings: Of the run that is looked at.
+            project_dir: Where its ledger lies.
+            stats: Where answers on record are counted; the process's statistics when None.
+        """
+        ledger = None
+        if (place := settings.ledger_place(project_dir)) is not None:
+            try:
+                ledger = Ledger.open(place, create=False)
+            except LedgerError as error:
+                logger.debug("What was answered before is not known: %s", error)
+        return cls(ledger, None, settings, stats)
 
     def client(self, inner: LLMClient, config: LLMConfig, *, use_answers: bool) -> LLMClient:
         """Return a client that keeps what is asked through it.
@@ -127,11 +158,12 @@ class Recording:
         client = LedgerClient(
             inner,
             self._ledger,
-            self._run.run_id,
+            self._run_id,
             config,
             use_answers=use_answers and not self._settings.no_cache,
             max_age_days=self._settings.cache_days,
             required=self._settings.ledger_required,
+            stats=self._stats,
             observer=self._log.add if self._log else None,
             before=self._log.check if self._log else None,
         )
@@ -146,7 +178,7 @@ class Recording:
             except LedgerError as error:
                 logger.debug("The texts are not on record: %s", error)
 
-    def end(self, outcome: str) -> str | None:
+    def end(self, outcome: str = "") -> str | None:
         """Note how the run ended, and close the ledger.
 
         Returns:
@@ -159,8 +191,9 @@ class Recording:
         problem = f"The ledger failed: {failed}." if failed else None
         for client in self._clients:
             client.close()
-        with suppress(LedgerError):  # what matters was said when it happened
-            self._ledger.end_run(self._run.run_id, outcome)
+        if self._run_id is not None:
+            with suppress(LedgerError):  # what matters was said when it happened
+                self._ledger.end_run(self._run_id, outcome)
         self._ledger.close()
         if self._log is not None:
             try:
@@ -181,15 +214,7 @@ def _parquet_log(settings: Settings, run: Run) -> ParquetLog | None:
             on_failure="error" if settings.s3_on_failure == "error" else "continue",
         )
     except ExportError as error:
-        raise UserError(f"OSMOSIS_LLM_PARQUET_DIR: {error}.") from None
-
-
-def _selection(params: Mapping[str, Any]) -> list[str]:
-    """Return what the command line selects, as it was typed."""
-    chosen = params.get("models") or ()
-    fqn = params.get("fqn") or ()
-    names = (fqn,) if isinstance(fqn, str) else fqn
-    return [*map(str, chosen), *(f"--fqn {name}" for name in names)]
+        raise LLMConfigError(f"OSMOSIS_LLM_PARQUET_DIR: {error}.") from None
 
 
 def _git_commit(project_dir: Path | str | None) -> str | None:

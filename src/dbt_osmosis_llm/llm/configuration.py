@@ -1,48 +1,15 @@
-"""The one interface to a model, its configuration, and the stack built on it."""
+"""Which model to ask and how, and what the environment says of it."""
 
 from __future__ import annotations
 
-import ipaddress
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from dbt_osmosis_llm.config import Settings, did_you_mean, read_env, without_credentials
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
-from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.llm.providers import registry
-from dbt_osmosis_llm.llm.rate_limit import RateLimitedClient, RateLimiter, shared_limiter
-from dbt_osmosis_llm.llm.retry import RetryingClient
-from dbt_osmosis_llm.llm.usage import (
-    Budget,
-    BudgetedClient,
-    LLMUsageStats,
-    MeteredClient,
-    Price,
-    Usage,
-)
-
-DEFAULT_REQUESTS_PER_MINUTE = 60.0
-"""Until the provider's own headers say otherwise."""
-
-_PRIVATE_DOMAINS = (".local", ".localhost", ".lan", ".internal", ".home.arpa")
-
-
-class LLMClient(Protocol):
-    """Anything that answers requests; wrappers have a client and are a client."""
-
-    provider: str
-    model: str
-
-    def complete(self, request: LLMRequest) -> LLMResponse:
-        """Return the model's answer.
-
-        Raises:
-            LLMError: No answer; the class says why.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -268,119 +235,3 @@ def find_provider(name: str) -> registry.ProviderSpec:
             f"Set LLM_PROVIDER or --llm-provider to one of: {', '.join(known)}."
         )
     return spec
-
-
-def create_provider(name: str, **config: Any) -> LLMClient:
-    """Return the whole stack for a provider.
-
-    Args:
-        name: Name of a provider, see `get_available_providers`.
-        config: Fields of `LLMConfig`; what is missing comes from the provider's variables.
-
-    Raises:
-        LLMConfigError: Unknown provider, something that it needs is not set, or its SDK is missing.
-    """
-    known = [field.name for field in fields(LLMConfig) if field.name != "provider"]
-    for key in config:
-        if key not in known:
-            raise LLMConfigError(f"LLMConfig has no {key!r}.{did_you_mean(key, known)}")
-    return build_client(LLMConfig.for_provider(name, **config))
-
-
-def build_client(
-    config: LLMConfig,
-    stats: LLMUsageStats | None = None,
-    *,
-    sleep: Callable[[float], None] | None = None,
-) -> LLMClient:
-    """Return the whole stack for a configuration.
-
-    ``Metered(Retrying(Budgeted(RateLimited(Provider))))``, the budget only where one is set.
-
-    The provider at its bottom is built once per configuration, the limiter once per provider,
-    address and key; statistics and budget are the built client's own.
-
-    Args:
-        config: Which model to ask and how.
-        stats: Where calls are counted; the process's statistics when None.
-        sleep: Waits between repetitions, instead of in real time.
-
-    Raises:
-        LLMConfigError: The provider's SDK is not installed, or a budget is set for a model whose
-            price nobody knows.
-    """
-    spec = find_provider(config.provider)
-    if config.base_url is None:
-        # The openai SDK's own address is OpenAI's: no other provider's prompts may go there.
-        config = replace(config, base_url=spec.base_url)
-        if spec.base_url_required and config.base_url is None:
-            raise LLMConfigError(f"Provider {spec.name!r} needs {spec.base_url_env}: not set.")
-    price = price_of(config)
-    if config.max_cost_usd is not None and price.of(Usage(1, 0, 1)) is None:
-        wanted = ", or set AZURE_OPENAI_MODEL to the model behind it" if spec.options_env else ""
-        raise LLMConfigError(
-            f"--llm-max-cost needs to know what {price.model!r} of {spec.name} costs, and no "
-            f"price is known; leave the option out{wanted}."
-        )
-    client: LLMClient = _provider_client(config, spec)
-    if not spec.sdk:
-        return MeteredClient(client, price=price, stats=stats)
-    client = RateLimitedClient(client, _limiter(config, spec))
-    if config.max_cost_usd is not None:
-        client = BudgetedClient(client, price=price, budget=Budget(config.max_cost_usd))
-    client = RetryingClient(
-        client,
-        max_retries=config.max_retries,
-        retry_delay_s=config.retry_delay_s,
-        sleep=sleep,
-    )
-    return MeteredClient(client, price=price, stats=stats, secrets=config.secrets)
-
-
-def price_of(config: LLMConfig) -> Price:
-    """Return what the tokens of a configuration's model cost."""
-    spec = find_provider(config.provider)
-    is_remote = spec.is_local and spec.base_url is not None and not _is_near(config.base_url)
-    return Price(
-        None if is_remote else spec.price_provider,
-        config.options.get("price_model") or config.model,
-        api_url=config.base_url,
-    )
-
-
-_CLIENTS: dict[str, LLMClient] = {}
-_CLIENTS_LOCK = threading.Lock()
-
-
-def _provider_client(config: LLMConfig, spec: registry.ProviderSpec) -> LLMClient:
-    """Return the one client of a configuration: SDKs take long to load and to connect."""
-    key = repr([(field.name, getattr(config, field.name)) for field in fields(config)])
-    with _CLIENTS_LOCK:
-        if key not in _CLIENTS:
-            _CLIENTS[key] = spec.create(config)
-        return _CLIENTS[key]
-
-
-def _limiter(config: LLMConfig, spec: registry.ProviderSpec) -> RateLimiter:
-    default = None if _is_near(config.base_url) else DEFAULT_REQUESTS_PER_MINUTE
-
-    def make() -> RateLimiter:
-        return RateLimiter(
-            requests_per_minute=config.requests_per_minute or default,  # never 0
-            tokens_per_minute=config.tokens_per_minute,
-            max_requests_per_minute=config.requests_per_minute,
-            max_tokens_per_minute=config.tokens_per_minute,
-            max_in_flight=config.max_in_flight,
-        )
-
-    caps = (config.requests_per_minute, config.tokens_per_minute, config.max_in_flight)
-    return shared_limiter((spec.name, config.base_url, config.api_key, caps), make)
-
-
-def _is_near(url: str | None) -> bool:
-    """Tell whether an address is of this machine or its network: no quota, no bill."""
-    host = urlsplit(url or "").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return bool(host) and ("." not in host or host.endswith(_PRIVATE_DOMAINS))

@@ -1,0 +1,125 @@
+"""The descriptions of nodes: in dbt's objects and in the documents that dbt-osmosis writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dbt_osmosis_llm.host import compat
+
+
+def lacks_text(context: Any, text: str | None) -> bool:
+    """Tell whether a description is empty, blank or one of dbt-osmosis's placeholders."""
+    return text is None or not text.strip() or text.strip() in context.placeholders
+
+
+def is_written(context: Any, node: Any) -> bool:
+    """Tell whether dbt-osmosis's sync writes a node: those of other packages it never does."""
+    return bool(node.package_name == context.project.runtime_cfg.project_name)
+
+
+def target_path(context: Any, node: Any) -> Path:
+    """Return the YAML file that dbt-osmosis's sync writes a node to."""
+    path: Path = compat.yaml_paths(context, node)[1]
+    return path
+
+
+def write_nodes(context: Any, nodes: Sequence[Any]) -> None:
+    """Write all nodes of one YAML file to it now, by dbt-osmosis's own sync.
+
+    It goes through a temporary file and a rename: the file is whole at any moment.
+    """
+    if len(nodes) == 1:
+        compat.write_node(context, nodes[0], commit=True)
+    else:
+        compat.write_node_group(context, list(nodes), commit=True)
+
+
+def apply_texts(
+    context: Any, node: Any, description: str | None, columns: Mapping[str, str]
+) -> None:
+    """Set the texts of a node and its columns; the next sync writes them.
+
+    Args:
+        context: dbt-osmosis's refactor context.
+        node: A model, source table or seed of the manifest.
+        description: The node's own text, None to leave it as it is.
+        columns: Column name, exactly as in the node, to text.
+    """
+    for name, text in columns.items():
+        node.columns[name].description = text
+    if description is None:
+        return
+    # The sync keeps any description that the file has: a placeholder, or a text of ours.
+    current_path, target_path = compat.yaml_paths(context, node)
+    document = compat.yaml_document(context, node, current_path)
+    section = _section_of(node, document)
+    if section is not None and section.get("description"):
+        section["description"] = description
+        compat.mark_yaml_caches_dirty(target_path)
+    node.description = description
+
+
+def _section_of(node: Any, document: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the part of a YAML document that describes a node, None when it has none yet."""
+    if node.resource_type == "source":
+        sources = document.get("sources") or []
+        source = next((s for s in sources if s.get("name") == node.source_name), None)
+        if source is None:  # its name is Jinja
+            source, _ = compat.source_by_table(
+                sources,
+                table_name=node.name,
+                table_identifier=node.identifier,
+                schema_name=node.schema,
+                database_name=node.database,
+            )
+        tables = (source or {}).get("tables") or ()
+        return next((table for table in tables if table.get("name") == node.name), None)
+    entry = _entry_of(node, document)
+    version = getattr(node, "version", None)
+    if entry is None or version is None:
+        return entry
+    versions = entry.get("versions") or ()
+    return next((v for v in versions if str(v.get("v")) == str(version)), None)
+
+
+def _entry_of(node: Any, document: dict[str, Any]) -> dict[str, Any] | None:
+    entries = document.get(compat.resource_type_key(node)) or ()
+    return next((entry for entry in entries if entry.get("name") == node.name), None)
+
+
+def yaml_texts(context: Any, node: Any) -> dict[str, str]:
+    """Return the texts of a node as its YAML file has them, references to doc blocks included.
+
+    dbt keeps the parsed YAML in the manifest, so no file is read again.
+
+    Returns:
+        Lower-case column name to text; the empty name stands for the node itself.
+    """
+    path = getattr(node, "patch_path", None)
+    if node.resource_type == "source":
+        path = f"{node.package_name}://{node.original_file_path}"
+    file = context.project.manifest.files.get(path) if path else None
+    document = getattr(file, "dict_from_yaml", None) or {}
+    sections = [_section_of(node, document) or {}]
+    if getattr(node, "version", None) is not None:
+        sections.append(_entry_of(node, document) or {})  # versions take over what it says
+    found: dict[str, str] = {}
+    for section in sections:
+        _take_text(found, "", section)
+        for column in section.get("columns") or ():
+            if isinstance(column, Mapping):
+                _take_text(found, str(column.get("name")).strip('"`').lower(), column)
+    return found
+
+
+def _take_text(found: dict[str, str], name: str, section: Mapping[str, Any]) -> None:
+    if not found.get(name):
+        found[name] = str(section.get("description") or "")
+
+
+def described_columns(context: Any, node: Any) -> set[str]:
+    """Return the lower-case names of the columns that the node's YAML file gives a text."""
+    texts = yaml_texts(context, node).items()
+    return {name for name, text in texts if name and not lacks_text(context, text)}

@@ -1,0 +1,95 @@
+"""What a look at a project asks of it beside the engine: names, places, what is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dbt_osmosis_llm.evidence.promises import plain_name
+from dbt_osmosis_llm.host import compat, descriptions
+from dbt_osmosis_llm.host.nodes import DOC_REFERENCE, Nodes, display_name, is_ephemeral, patch_file
+from dbt_osmosis_llm.host.project import HostProject
+from dbt_osmosis_llm.synthesis.freshness import Findings
+from dbt_osmosis_llm.synthesis.ports import TextPlace
+
+
+def table_names(tables: Nodes) -> dict[str, tuple[str, ...]]:
+    """Return what people call each table of the project and its packages, by unique id."""
+    return {uid: (display_name(n), str(n.name)) for uid, n in sorted(tables.by_id.items())}
+
+
+class HostInspection:
+    """The inspection's port (`synthesis.ports.Inspection`) over a project that dbt has loaded.
+
+    Args:
+        project: As the engine sees it.
+    """
+
+    def __init__(self, project: HostProject) -> None:
+        self._project = project
+        self._context = project.context
+        self._tables = project.tables
+
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Return what people call each table of the project and its packages, by unique id."""
+        return table_names(self._tables)
+
+    def why_not_selected(self, node_id: str) -> str:
+        """Return why dbt-osmosis leaves a node out, empty for one that it documents."""
+        node = self._tables.by_id[node_id]
+        if not descriptions.is_written(self._context, node):
+            return f"it belongs to the package {node.package_name}, whose files are not written"
+        if node_id in self._project.selection.nodes:
+            return ""
+        kind = "ephemeral model" if is_ephemeral(node) else str(node.resource_type.value)
+        return f"dbt-osmosis documents no {kind}s"
+
+    def compile_error(self, node_id: str) -> str:
+        """Return why a model's SQL, as `evidence` has it, is not compiled; else an empty text."""
+        return self._project.queries.compile_errors.get(node_id, "")
+
+    def yaml_file(self, node_id: str) -> str:
+        """Return the YAML file for a node's texts, empty when dbt-osmosis knows none."""
+        node = self._tables.by_id[node_id]
+        if self.why_not_selected(node_id):
+            return patch_file(node)
+        path = self._project.files.path(node)
+        root = self._context.project.runtime_cfg.project_root
+        return "" if path is None else os.path.relpath(path, root)
+
+    def text_place(self, node_id: str, column: str = "") -> TextPlace | None:
+        """Return where the text of a node or a column stands, None for one that no file has."""
+        node = self._tables.by_id[node_id]
+        section: Mapping[str, Any] = {"description": node.description}
+        if descriptions.is_written(self._context, node):  # files of other packages are not read
+            section = compat.node_yaml(self._context, node) or {}
+        if column:
+            name = plain_name(column)
+            if name not in descriptions.described_columns(self._context, node):
+                return None
+            columns = (c for c in section.get("columns") or () if isinstance(c, Mapping))
+            section = next((c for c in columns if plain_name(str(c.get("name"))) == name), {})
+        elif self._tables.lacks_text(section.get("description")):
+            return None
+        blocks = {block.name: block for block in self._context.project.manifest.docs.values()}
+        found = DOC_REFERENCE.finditer(str(section.get("description")))
+        names = [reference[2] or reference[1] for reference in found]
+        docs = [f"{name} in {blocks[name].original_file_path}" for name in names if name in blocks]
+        return TextPlace(patch_file(node), ", ".join(docs))
+
+    def is_unknown(self, node_id: str, column: str) -> bool:
+        """Tell whether the model could not write a text before, and nothing has changed since."""
+        return self._project.is_unknown(node_id, column)
+
+    def findings(self) -> Iterator[Findings]:
+        """Yield what is wrong with the texts of each selected table, without a model."""
+        for node_id, node in self._project.selection.written.items():
+            missing = self._project.missing(node_id)
+            names = [*([""] if missing.description else ()), *missing.columns]
+            yield self._project.provenance.findings(node, names, self.yaml_file(node_id))
+
+    def orphaned_nodes(self) -> list[str]:
+        """Return the tables with texts of ours that do not exist any more."""
+        known = {*self._tables.by_id, *self._context.project.manifest.disabled}
+        return sorted({node_id for node_id, _ in self._project.provenance.lock} - known)
