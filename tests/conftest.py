@@ -8,8 +8,8 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,31 +18,14 @@ import pytest
 import ruamel.yaml
 from click.testing import CliRunner
 
+from tests.commands import BIN as BIN
+from tests.commands import HANG_S, OURS, run_command
+from tests.commands import clean_environment as clean_environment
 from tests.server import LoopbackServer
 
-BIN = Path(sys.executable).parent
 KEY = "sk-loopback-0123456789abcdef"
-_OURS = (
-    "OSMOSIS_LLM_",
-    "OPENAI_",
-    "ANTHROPIC_",
-    "AZURE_",
-    "GOOGLE_",
-    "GEMINI_",
-    "OLLAMA_",
-    "LM_STUDIO_",
-    "VLLM_",
-    "OPENROUTER_",
-    "GROQ_",
-    "MISTRAL_",
-    "DEEPSEEK_",
-    "TOGETHER_",
-    "HYPERBOLIC_",
-    "LLM_",
-    "DBT_",
-)
 for _name in list(os.environ):
-    if _name.startswith(_OURS):
+    if _name.startswith(OURS):
         del os.environ[_name]
 
 _connect = socket.socket.connect
@@ -95,17 +78,21 @@ class Shop:
 
     directory: Path
     environ: dict[str, str]
+    process: bool = False
+    """Whether commands run as processes from scratch, whatever a fork could do."""
 
     def dbt_osmosis(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run the installed ``dbt-osmosis`` in the project."""
-        return subprocess.run(
-            [BIN / "dbt-osmosis", *arguments],
-            cwd=self.directory,
-            env={**self.environ, **environ},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+        return self._run("dbt-osmosis", *arguments, **environ)
+
+    def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the installed ``dbt`` in the project."""
+        return self._run("dbt", *arguments)
+
+    def _run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        environment = {**self.environ, **environ}
+        return run_command(
+            *words, directory=self.directory, environ=environment, process=self.process
         )
 
     def document(
@@ -136,44 +123,58 @@ class Shop:
         return found
 
 
-def clean_environment(**more: str) -> dict[str, str]:
-    """Return the environment without anything that a user's own set-up would change."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
-    return {
-        **kept,
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        "COLUMNS": "200",
-        "NO_COLOR": "1",
-        **more,
-    }
-
-
 def build_project(name: str, directory: Path) -> Path:
     """Copy one of the test projects and build it on DuckDB."""
     shutil.copytree(Path(__file__).parent / "projects" / name, directory)
     commands = [["deps"]] if (directory / "packages.yml").exists() else []
     for command in [*commands, ["build"]]:
-        done = subprocess.run(
-            [BIN / "dbt", *command, "--quiet"],
-            cwd=directory,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_command("dbt", *command, "--quiet", directory=directory)
         assert done.returncode == 0, done.stdout + done.stderr
     return directory
 
 
 @pytest.fixture(scope="session")
-def built_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_project("demo", tmp_path_factory.mktemp("demo") / "shop")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make a directory once for all workers: the first that asks makes it, the others wait."""
+    everybody = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        everybody = everybody.parent
+
+    def directory(name: str, make: Callable[[Path], object]) -> Path:
+        place = everybody / "made" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            place.parent.joinpath(f"{name}.claimed").mkdir()
+        except FileExistsError:
+            _wait_for(place.with_name(f"{name}.ready"), place.with_name(f"{name}.failed"))
+        else:
+            outcome = "failed"
+            try:
+                make(place)
+                outcome = "ready"
+            finally:
+                place.with_name(f"{name}.{outcome}").mkdir()
+        return place
+
+    return directory
+
+
+def _wait_for(ready: Path, failed: Path) -> None:
+    patience_until = time.monotonic() + HANG_S
+    while not ready.exists():
+        assert not failed.exists(), f"another test could not make {failed.stem}; it says why"
+        assert time.monotonic() < patience_until, f"nobody makes {ready.stem}"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")
-def built_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_project("shapes", tmp_path_factory.mktemp("shapes") / "shapes")
+def built_demo(made_once: Callable[..., Path]) -> Path:
+    return made_once("shop", lambda directory: build_project("demo", directory))
+
+
+@pytest.fixture(scope="session")
+def built_shapes(made_once: Callable[..., Path]) -> Path:
+    return made_once("shapes", lambda directory: build_project("shapes", directory))
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
 import ruamel.yaml
 import yaml
 
 from tests.adversary import EMPTY, HOSTILE_TEXTS, REFUSED
-from tests.conftest import BIN, Shop, clean_environment
+from tests.conftest import Shop
 from tests.server import LoopbackServer, Recorded, Reply, fill
 
 NAMES = list(HOSTILE_TEXTS)
@@ -41,14 +40,7 @@ def test_hostile_answers(shop: Shop, server: LoopbackServer) -> None:
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 
-    parsed = subprocess.run(
-        [BIN / "dbt", "parse", "--no-partial-parse", "--quiet"],
-        cwd=shop.directory,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    parsed = shop.dbt("parse", "--no-partial-parse", "--quiet")
     assert parsed.returncode == 0, parsed.stdout
     text = path.read_bytes().decode("utf-8")
     (model,) = yaml.safe_load(text)["models"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN, KEY, Shop, clean_environment
+from tests.commands import BIN
+from tests.conftest import KEY, Shop
 from tests.server import LoopbackServer, Recorded, Reply, text_for
 
 EXAMPLE = Path(__file__).parent.parent.parent / "prompts.example.yaml"
@@ -59,14 +60,7 @@ def test_the_whole_way(shop: Shop, server: LoopbackServer) -> None:
     assert re.search(r"cost +\$0\.\d+", done.stderr)
     assert KEY not in done.stdout + done.stderr
 
-    parsed = subprocess.run(
-        [BIN / "dbt", "parse"],
-        cwd=shop.directory,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    parsed = shop.dbt("parse")
     assert parsed.returncode == 0, parsed.stdout
 
     server.requests.clear()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN, Shop, copy_of
+from tests.conftest import Shop, copy_of
 from tests.server import LoopbackServer, Recorded
 
 SMALL_YAML = """
@@ -64,14 +63,7 @@ def test_tests_constraints_and_meta_go_along(shop: Shop, server: LoopbackServer)
     models = shop.directory / "models" / "marts"
     (models / "small.sql").write_text("select 1 as id, 'a' as kind")
     (models / "_small.yml").write_text(SMALL_YAML)
-    built = subprocess.run(
-        [BIN / "dbt", "run", "--quiet", "--select", "small"],
-        cwd=shop.directory,
-        env=shop.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    built = shop.dbt("run", "--quiet", "--select", "small")
     assert built.returncode == 0, built.stdout
     assert shop.document("small").returncode == 0
     prompt = prompt_about(server, "small")

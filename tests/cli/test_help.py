@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import click
@@ -12,7 +11,8 @@ import pytest
 from dbt_osmosis_llm.cli import commands
 from dbt_osmosis_llm.cli.options import add_options
 from dbt_osmosis_llm.config import OPTIONS
-from tests.conftest import BIN, clean_environment, cli_runner
+from tests.commands import clean_environment, run_command
+from tests.conftest import cli_runner
 
 COLUMNS = 80
 HEADING = "Options of dbt-osmosis-llm, for --synthesize:"
@@ -25,15 +25,9 @@ OURS = {
 
 
 def run(tmp_path: Path, *arguments: str, **environ: str) -> str:
-    done = subprocess.run(
-        [BIN / "dbt-osmosis", *arguments],
-        cwd=tmp_path,
-        env=clean_environment(COLUMNS=str(COLUMNS), **environ),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr == ""
+    environment = clean_environment(COLUMNS=str(COLUMNS), **environ)
+    done = run_command("dbt-osmosis", *arguments, directory=tmp_path, environ=environment)
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 

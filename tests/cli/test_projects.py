@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from tests import diff
-from tests.conftest import BIN, KEY, Shop, build_project, clean_environment
+from tests.commands import clean_environment, run_command
+from tests.conftest import KEY, Shop, build_project
 from tests.server import LoopbackServer
 
 PROJECTS = Path(__file__).parent.parent / "projects"
@@ -289,20 +290,13 @@ def run_on_a_copy(
 
 
 def dbt_parse(directory: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [BIN / "dbt", "parse", "--no-partial-parse"],
-        cwd=directory,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_command("dbt", "parse", "--no-partial-parse", directory=directory)
 
 
 @pytest.fixture(scope="module", params=TEAMS)
-def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(request: pytest.FixtureRequest, made_once: Callable[..., Path]) -> Path:
     name: str = request.param
-    return build_project(name, tmp_path_factory.mktemp("built") / name)
+    return made_once(name, lambda directory: build_project(name, directory))
 
 
 @pytest.fixture(scope="module")

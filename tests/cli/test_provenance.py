@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import BIN, Shop, clean_environment, copy_of
+from tests.commands import run_command
+from tests.conftest import Shop, copy_of
 from tests.server import LoopbackServer, Recorded, Reply, fill
 
 LOCK = "dbt-osmosis-llm.lock.yml"
@@ -45,14 +45,7 @@ def built_sales(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "profiles.yml").write_text(
         "sales:\n  target: dev\n  outputs:\n    dev: {type: duckdb, path: sales.duckdb}\n"
     )
-    done = subprocess.run(
-        [BIN / "dbt", "run", "--quiet"],
-        cwd=folder,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command("dbt", "run", "--quiet", directory=folder)
     assert done.returncode == 0, done.stdout
     return folder
 
@@ -246,14 +239,7 @@ def test_a_renamed_column_takes_its_text_along(
     shop = documented_sales
     text = shop.texts()["totals.sale_count"]
     edit(shop, "totals.sql", "count(*) as sale_count", "count(*) as number_of_sales")
-    run = subprocess.run(
-        [BIN / "dbt", "run", "--quiet", "--select", "totals"],
-        cwd=shop.directory,
-        env=clean_environment(),
-        capture_output=True,
-        check=False,
-    )
-    assert run.returncode == 0
+    assert shop.dbt("run", "--quiet", "--select", "totals").returncode == 0
     assert listed(check(shop)[1], "orphaned") == {"totals.sale_count"}
     done = shop.document(command="refactor")
     assert done.returncode == 0, done.stderr

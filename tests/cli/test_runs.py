@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN, Shop, copy_of
+from tests.commands import BIN
+from tests.conftest import Shop, copy_of
 from tests.server import LoopbackServer, Recorded, Reply, fill
 
 
@@ -90,8 +91,8 @@ def middle(shop: Shop) -> Shop:
         (folder / name).write_text(content)
     project = shop.directory / "dbt_project.yml"  # unrendered texts come from files, not from nodes
     project.write_text(project.read_text().replace("descriptions: true", "descriptions: false"))
-    build = [str(BIN / "dbt"), "run", "--quiet", "--select", "path:models/middle"]
-    subprocess.run(build, cwd=shop.directory, env=shop.environ, check=True)
+    built = shop.dbt("run", "--quiet", "--select", "path:models/middle")
+    assert built.returncode == 0, built.stdout
     return shop
 
 
