@@ -1,7 +1,8 @@
 """Settings: the only reader of environment variables and of ``vars: dbt-osmosis: llm:``.
 
-Each setting is declared once, in ``OPTIONS``; the command line, the environment, the project and
-the reference in the docs all come from that table. Precedence: flag, environment, project, default.
+Each setting is one row of `Settings`; the command line, the environment, the project, the reference
+in the docs and what other parts take as it is all come from there. Precedence: flag, environment,
+project, default.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 _ENV_PREFIX = "OSMOSIS_LLM_"
 PROMPT_ENV_PREFIX = f"{_ENV_PREFIX}PROMPT_"
@@ -26,6 +27,9 @@ PROMPT_KEYS = (
     "column_system",
     "column_user",
 )
+
+
+Value = TypeVar("Value")
 
 
 class SettingsError(ValueError):
@@ -101,312 +105,279 @@ class Option:
         return self.parse is _boolean
 
 
-OPTIONS: tuple[Option, ...] = (
-    Option(
-        "prompt_file",
-        "prompt_file",
-        Path,
+def _setting(
+    default: Value,
+    parse: Callable[[str], Any],
+    help: str,
+    *,
+    key: str = "",
+    flag: str | None = None,
+    env: str | None = None,
+    metavar: str | None = None,
+    of: str = "",
+) -> Value:
+    """Declare a setting: the field's row in the one table of them.
+
+    Args:
+        default: Its value when nobody sets it.
+        parse: Text to value; its ValueError says what is wanted instead.
+        help: What it does, in one sentence.
+        key: Under ``vars: dbt-osmosis: llm:``; the field's name when empty.
+        flag: On the command line.
+        env: Variable of the environment.
+        metavar: What stands for the value in the help.
+        of: Where it goes unchanged, e.g. ``LLMConfig.max_in_flight``; see `Settings.of`.
+    """
+    row = {"parse": parse, "help": help, "flag": flag, "env": env, "metavar": metavar}
+    made: Value = field(default=default, metadata={**row, "key": key, "of": of})
+    return made
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user wants of a run, from all places, checked; each setting is one row here."""
+
+    prompt_file: Path | None = _setting(
         None,
+        Path,
         "YAML file with your own prompts, rules, glossary and language.",
         flag="--llm-prompt-file",
         env="OSMOSIS_LLM_PROMPT_FILE",
         metavar="PATH",
-    ),
-    Option(
-        "show_stats",
-        "stats",
-        _boolean,
+    )
+    show_stats: bool = _setting(
         False,
+        _boolean,
         "Print requests, tokens and cost at the end.",
+        key="stats",
         flag="--llm-stats",
         env="OSMOSIS_LLM_TRACK_USAGE",
-    ),
-    Option(
-        "plan_only",
-        "plan_only",
-        _boolean,
+    )
+    plan_only: bool = _setting(
         False,
+        _boolean,
         "Show what would be asked and what it would cost; nothing is asked or written.",
         flag="--llm-dry-run",
-    ),
-    Option(
-        "timeout_s",
-        "timeout",
-        _number(float, 0.1, "seconds"),
+    )
+    timeout_s: float = _setting(
         120.0,
+        _number(float, 0.1, "seconds"),
         "Bound on one request, in seconds.",
+        key="timeout",
         flag="--llm-timeout",
         env="OSMOSIS_LLM_TIMEOUT",
         metavar="SECONDS",
-    ),
-    Option(
-        "provider",
-        "provider",
-        str,
+        of="LLMConfig.timeout_s",
+    )
+    provider: str = _setting(
         "openai",
+        str,
         "Whose model to ask, e.g. openai, ollama, lm-studio, offline.",
         flag="--llm-provider",
         env="LLM_PROVIDER",
         metavar="NAME",
-    ),
-    Option(
-        "model",
-        "model",
-        str,
+    )
+    model: str | None = _setting(
         None,
+        str,
         "Which model to ask; the provider's default or its *_MODEL variable otherwise.",
         flag="--llm-model",
         metavar="NAME",
-    ),
-    Option(
-        "max_retries",
-        "max_retries",
-        _number(int, 0, "retries"),
+        of="LLMConfig.model",
+    )
+    """As the command line says."""
+    max_retries: int = _setting(
         3,
+        _number(int, 0, "retries"),
         "How often a request that failed in passing is repeated.",
         env="OSMOSIS_LLM_MAX_RETRIES",
-    ),
-    Option(
-        "retry_delay_s",
-        "retry_delay",
-        _number(float, 0, "seconds"),
+        of="LLMConfig.max_retries",
+    )
+    retry_delay_s: float = _setting(
         1.0,
+        _number(float, 0, "seconds"),
         "Longest wait before the first repetition, in seconds; doubles with each.",
+        key="retry_delay",
         env="OSMOSIS_LLM_RETRY_DELAY",
-    ),
-    Option(
-        "concurrency",
-        "concurrency",
-        _number(int, 1, "requests"),
+        of="LLMConfig.retry_delay_s",
+    )
+    concurrency: int | None = _setting(
         None,
+        _number(int, 1, "requests"),
         "Requests at the same time; 16, 2 for models that run on your machines.",
         flag="--llm-concurrency",
         env="OSMOSIS_LLM_CONCURRENCY",
         metavar="N",
-    ),
-    Option(
-        "requests_per_minute",
-        "rate_limit",
-        _number(float, 0.1, "requests a minute"),
+        of="LLMConfig.max_in_flight",
+    )
+    requests_per_minute: float | None = _setting(
         None,
+        _number(float, 0.1, "requests a minute"),
         "Requests a minute at most; 60 until the provider says otherwise, none on this machine.",
+        key="rate_limit",
         flag="--llm-rate-limit",
         env="OSMOSIS_LLM_RATE_LIMIT",
         metavar="N",
-    ),
-    Option(
-        "tokens_per_minute",
-        "token_limit",
-        _number(float, 100, "tokens a minute"),
+        of="LLMConfig.requests_per_minute",
+    )
+    tokens_per_minute: float | None = _setting(
         None,
+        _number(float, 100, "tokens a minute"),
         "Tokens a minute at most, prompts and answers together.",
+        key="token_limit",
         flag="--llm-token-limit",
         env="OSMOSIS_LLM_TOKEN_LIMIT",
         metavar="N",
-    ),
-    Option(
-        "max_cost_usd",
-        "max_cost",
-        _number(float, 0, "US dollars"),
+        of="LLMConfig.tokens_per_minute",
+    )
+    max_cost_usd: float | None = _setting(
         None,
+        _number(float, 0, "US dollars"),
         "Stop before the request that would make the run cost more, in US dollars.",
+        key="max_cost",
         flag="--llm-max-cost",
         env="OSMOSIS_LLM_MAX_COST",
         metavar="USD",
-    ),
-    Option(
-        "temperature",
-        "temperature",
-        _number(float, 0, "temperature units"),
+        of="LLMConfig.max_cost_usd",
+    )
+    temperature: float | None = _setting(
         None,
+        _number(float, 0, "temperature units"),
         "Sampling temperature; sent only when set, many current models refuse it.",
         env="OSMOSIS_LLM_TEMPERATURE",
-    ),
-    Option(
-        "max_output_tokens",
-        "max_output_tokens",
-        _number(int, 16, "tokens"),
+        of="LLMConfig.temperature",
+    )
+    max_output_tokens: int | None = _setting(
         None,
+        _number(int, 16, "tokens"),
         "Bound on one answer, in tokens; grows with the number of columns when not set.",
         env="OSMOSIS_LLM_MAX_OUTPUT_TOKENS",
-    ),
-    Option(
-        "max_sql_chars",
-        "max_sql_chars",
-        _number(int, 200, "characters"),
+        of="LLMConfig.max_output_tokens",
+    )
+    max_sql_chars: int | None = _setting(
         None,
+        _number(int, 200, "characters"),
         "Cut a model's SQL in the prompt after so many characters.",
         env="OSMOSIS_LLM_MAX_SQL_CHARS",
-    ),
-    Option(
-        "max_prompt_tokens",
-        "max_prompt_tokens",
-        _number(int, 1000, "tokens"),
+        of="Engine.max_sql_chars",
+    )
+    max_prompt_tokens: int = _setting(
         12_000,
+        _number(int, 1000, "tokens"),
         "About how many tokens a prompt may take; what says least about the columns asked for is "
         "left out of a longer one.",
         env="OSMOSIS_LLM_MAX_PROMPT_TOKENS",
-    ),
-    Option(
-        "context_window",
-        "context_window",
-        _number(int, 1000, "tokens"),
+        of="Engine.max_prompt_tokens",
+    )
+    context_window: int | None = _setting(
         None,
+        _number(int, 1000, "tokens"),
         "Prompt and answer together, in tokens; longer requests are split and their SQL is cut. "
         "Known for most hosted models.",
         env="OSMOSIS_LLM_CONTEXT_WINDOW",
-    ),
-    Option(
-        "redact_pii",
-        "redact_pii",
-        _boolean,
+    )
+    redact_pii: bool = _setting(
         False,
+        _boolean,
         "Mask e-mail addresses, phone, card and social security numbers in the SQL that is sent.",
         env="OSMOSIS_LLM_REDACT_PII",
-    ),
-    Option(
-        "sample",
-        "sample",
-        _boolean,
+        of="Engine.redact_pii",
+    )
+    sample: bool = _setting(
         False,
+        _boolean,
         "Send the values of seeds' columns that have at most ten; no rows of data are sent else.",
         flag="--llm-sample",
-    ),
-    Option(
-        "ledger_url",
-        "ledger_url",
-        str,
+    )
+    ledger_url: str | None = _setting(
         None,
+        str,
         "Where calls and answers are kept: a file, a database's URL, or `none`; "
         ".dbt-osmosis-llm/ledger.db in the project otherwise.",
         env="OSMOSIS_LLM_LEDGER_URL",
-    ),
-    Option(
-        "ledger_required",
-        "ledger_required",
-        _boolean,
+    )
+    ledger_required: bool = _setting(
         False,
+        _boolean,
         "Stop when the ledger fails, instead of going on without it.",
         env="OSMOSIS_LLM_LEDGER_REQUIRED",
-    ),
-    Option(
-        "no_cache",
-        "no_cache",
-        _boolean,
+    )
+    no_cache: bool = _setting(
         False,
+        _boolean,
         "Ask again what was answered before; the new answers take the place of the old.",
         flag="--llm-no-cache",
-    ),
-    Option(
-        "strict",
-        "strict",
-        _boolean,
+    )
+    strict: bool = _setting(
         False,
+        _boolean,
         "Ask once more for texts that a check finds fault with, naming the fault.",
         flag="--llm-strict",
-    ),
-    Option(
-        "no_copy",
-        "no_copy",
-        _boolean,
+        of="Engine.strict",
+    )
+    no_copy: bool = _setting(
         False,
+        _boolean,
         "Ask for columns that are upstream columns unchanged, instead of taking over their texts.",
         flag="--llm-no-copy",
-    ),
-    Option(
-        "refresh",
-        "refresh",
-        _one_of("stale", "all-generated"),
+    )
+    refresh: Literal["stale", "all-generated"] | None = _setting(
         None,
+        _one_of("stale", "all-generated"),
         "Write texts of ours again: `stale` those whose SQL, upstream texts, tests or type have "
         "changed, or `all-generated`. What a person wrote or edited stays.",
         flag="--llm-refresh",
         env="OSMOSIS_LLM_REFRESH",
         metavar="WHICH",
-    ),
-    Option(
-        "docs_blocks",
-        "docs_blocks",
-        _boolean,
+    )
+    docs_blocks: bool = _setting(
         False,
+        _boolean,
         "Write a generated text that serves three or more columns once, as a docs block.",
         flag="--llm-docs-blocks",
         env="OSMOSIS_LLM_DOCS_BLOCKS",
-    ),
-    Option(
-        "cache_days",
-        "cache_days",
-        _number(float, 0, "days"),
+    )
+    cache_days: float | None = _setting(
         None,
+        _number(float, 0, "days"),
         "How old an answer may be to be used again, in days.",
         env="OSMOSIS_LLM_CACHE_DAYS",
-    ),
-    Option(
-        "parquet_dir",
-        "parquet_dir",
-        str,
+    )
+    parquet_dir: str | None = _setting(
         None,
+        str,
         "Also write each call as it happens to Parquet files in this folder or s3:// URL.",
         env="OSMOSIS_LLM_PARQUET_DIR",
-    ),
-    Option(
-        "parquet_buffer_rows",
-        "parquet_buffer_rows",
-        _number(int, 1, "rows"),
+    )
+    parquet_buffer_rows: int = _setting(
         100,
+        _number(int, 1, "rows"),
         "How many rows one of those Parquet files holds.",
         env="OSMOSIS_LLM_PARQUET_BUFFER_ROWS",
-    ),
-    Option(
-        "s3_on_failure",
-        "s3_on_failure",
-        _one_of("error", "continue"),
+    )
+    s3_on_failure: str = _setting(
         "continue",
+        _one_of("error", "continue"),
         "What to do when those Parquet files cannot be written: `error` ends the run.",
         env="OSMOSIS_LLM_S3_ON_FAILURE",
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user wants of a run, from all places, checked."""
-
-    prompt_file: Path | None = None
-    show_stats: bool = False
-    plan_only: bool = False
-    timeout_s: float = 120.0
-    provider: str = "openai"
-    model: str | None = None
-    """As the command line says."""
+    )
     project_model: str | None = None
     """As the project says for its provider; the provider's variable comes before it."""
-    max_retries: int = 3
-    retry_delay_s: float = 1.0
-    concurrency: int | None = None
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    max_cost_usd: float | None = None
-    temperature: float | None = None
-    max_output_tokens: int | None = None
-    max_sql_chars: int | None = None
-    max_prompt_tokens: int = 12_000
-    context_window: int | None = None
-    redact_pii: bool = False
-    sample: bool = False
-    ledger_url: str | None = None
-    ledger_required: bool = False
-    no_cache: bool = False
-    strict: bool = False
-    no_copy: bool = False
-    refresh: Literal["stale", "all-generated"] | None = None
-    docs_blocks: bool = False
-    cache_days: float | None = None
-    parquet_dir: str | None = None
-    parquet_buffer_rows: int = 100
-    s3_on_failure: str = "continue"
     prompt_overrides: Mapping[str, str] = field(default_factory=dict)
     """Prompt key to template, from ``OSMOSIS_LLM_PROMPT_<KEY>``."""
+
+    def of(self, part: str) -> dict[str, Any]:
+        """Return the settings that a part takes as they are, by its own names for them.
+
+        Args:
+            part: Name of a class, as the rows have it.
+        """
+        found = {}
+        for row in fields(self):
+            owner, _, name = row.metadata.get("of", "").partition(".")
+            if owner == part:
+                found[name] = getattr(self, row.name)
+        return found
 
     def to_metadata_dict(self) -> dict[str, Any]:
         """Return the settings that are not the default, as they may be stored."""
@@ -439,6 +410,19 @@ class Settings:
         if (self.ledger_url or "").lower() == "none":
             return None
         return Path(project_dir).absolute() / _FOLDER / "lineage.db"
+
+
+OPTIONS: tuple[Option, ...] = tuple(
+    Option(
+        row.name,
+        row.metadata["key"] or row.name,
+        default=row.default,
+        **{name: row.metadata[name] for name in ("parse", "help", "flag", "env", "metavar")},
+    )
+    for row in fields(Settings)
+    if row.metadata
+)
+"""The rows of `Settings` that a user sets, for the command line, the environment and the docs."""
 
 
 def read_env(name: str, environ: Mapping[str, str] | None = None) -> str | None:

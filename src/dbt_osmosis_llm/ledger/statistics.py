@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from dbt_osmosis_llm.ledger import tables
 from dbt_osmosis_llm.ledger.records import from_microseconds, to_microseconds
 from dbt_osmosis_llm.ledger.store import Ledger
+from dbt_osmosis_llm.llm.messages import sum_of_costs
 
 By = Literal["provider", "model", "day", "run"]
 GROUPS: Mapping[By, tuple[str, ...]] = {
@@ -97,12 +98,8 @@ class Statistics:
             setattr(self, name, getattr(self, name) + getattr(row, name))
         # What failed has no cost on record; vendors charge for little of it.
         if row.cost_usd is not None or row.status != "failed":
-            self._add_cost(row.cost_usd)
+            self.cost_usd = sum_of_costs(self.cost_usd, row.cost_usd)
         self.latencies_ms.append(row.latency_ms)
-
-    def _add_cost(self, cost_usd: float | None) -> None:
-        known = self.cost_usd is not None and cost_usd is not None
-        self.cost_usd = (self.cost_usd or 0.0) + (cost_usd or 0.0) if known else None
 
 
 def statistics(
@@ -155,7 +152,7 @@ def total(groups: Iterable[Statistics]) -> Statistics:
     for group in groups:
         for name in ("calls", "failures", "requests", "hits", *_TOKENS):
             setattr(together, name, getattr(together, name) + getattr(group, name))
-        together._add_cost(group.cost_usd)
+        together.cost_usd = sum_of_costs(together.cost_usd, group.cost_usd)
         together.latencies_ms.extend(group.latencies_ms)
     return together
 

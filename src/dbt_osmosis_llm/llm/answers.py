@@ -11,7 +11,14 @@ from pydantic import BaseModel
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.exceptions import LLMRefusalError, LLMResponseError, LLMTruncatedError
-from dbt_osmosis_llm.llm.messages import FinishReason, LLMClient, LLMRequest, LLMResponse, Message
+from dbt_osmosis_llm.llm.messages import (
+    FinishReason,
+    LLMClient,
+    LLMRequest,
+    LLMResponse,
+    Message,
+    sum_of_costs,
+)
 from dbt_osmosis_llm.llm.parsing import parse_answer
 
 _MAX_SHOWN_CHARS = 8000
@@ -61,11 +68,10 @@ def ask(
 
 
 def _with_cost_of(response: LLMResponse, first: LLMResponse) -> LLMResponse:
-    costs = (first.cost_usd, response.cost_usd)
     return replace(
         response,
         usage=first.usage + response.usage,
-        cost_usd=None if None in costs else sum(cost for cost in costs if cost),
+        cost_usd=sum_of_costs(first.cost_usd, response.cost_usd),
         attempts=first.attempts + response.attempts,
         latency_ms=first.latency_ms + response.latency_ms,
     )

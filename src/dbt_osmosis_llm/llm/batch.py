@@ -20,7 +20,7 @@ from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.answers import Reader, Schema, ask, reader
 from dbt_osmosis_llm.llm.exceptions import LLMCancelledError, LLMError
 from dbt_osmosis_llm.llm.graph import longest_paths
-from dbt_osmosis_llm.llm.messages import LLMClient, LLMRequest, LLMResponse, Usage
+from dbt_osmosis_llm.llm.messages import LLMClient, LLMRequest, LLMResponse, Usage, sum_of_costs
 from dbt_osmosis_llm.llm.retry import RetryingClient
 
 Item = TypeVar("Item", bound=Hashable)
@@ -455,7 +455,7 @@ class _Run(Generic[Item]):
     def _count_cost(self, result: LLMResult[Item]) -> None:
         stats = self.stats
         stats.total_tokens += result.usage.input_tokens + result.usage.output_tokens
-        stats.total_cost_usd = _sum(stats.total_cost_usd, result.cost_usd)
+        stats.total_cost_usd = sum_of_costs(stats.total_cost_usd, result.cost_usd)
 
     def _tell(self) -> None:
         self.stats.in_flight = self._in_flight
@@ -509,12 +509,8 @@ class _Call:
             self.seconds += self._clock() - started
         self.attempts += response.attempts
         self.usage += response.usage
-        self.cost_usd = _sum(self.cost_usd, response.cost_usd)
+        self.cost_usd = sum_of_costs(self.cost_usd, response.cost_usd)
         return response
-
-
-def _sum(cost_usd: float | None, more_usd: float | None) -> float | None:
-    return None if cost_usd is None or more_usd is None else cost_usd + more_usd
 
 
 def _unexpected(error: BaseException) -> LLMError:

@@ -108,16 +108,7 @@ class LLMConfig:
             environ,
             default_model=settings.project_model,
             needs_key=needs_key,
-            model=settings.model,
-            timeout_s=settings.timeout_s,
-            max_retries=settings.max_retries,
-            retry_delay_s=settings.retry_delay_s,
-            temperature=settings.temperature,
-            max_output_tokens=settings.max_output_tokens,
-            requests_per_minute=settings.requests_per_minute,
-            tokens_per_minute=settings.tokens_per_minute,
-            max_cost_usd=settings.max_cost_usd,
-            max_in_flight=settings.concurrency,
+            **settings.of("LLMConfig"),
         )
 
     @classmethod

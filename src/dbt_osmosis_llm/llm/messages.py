@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, Protocol
 
-_BYTES_PER_TOKEN = 4
+BYTES_PER_TOKEN = 4
+"""About as many as English text and SQL take, of UTF-8."""
 _TOKENS_PER_MESSAGE = 4
 _OUTPUT_TOKENS = 1000
 """Of a request that sets no bound of its own."""
@@ -48,6 +49,23 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
         )
+
+
+def estimated_tokens(*texts: str) -> int:
+    """Return about how many tokens texts take together."""
+    # Bytes, not characters: what is not ASCII takes more tokens a character.
+    size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+    return math.ceil(size / BYTES_PER_TOKEN)
+
+
+def sum_of_costs(*costs_usd: float | None) -> float | None:
+    """Return the sum of costs in US dollars, None as soon as one of them is not known."""
+    total = 0.0
+    for cost_usd in costs_usd:
+        if cost_usd is None:
+            return None
+        total += cost_usd
+    return total
 
 
 @dataclass(frozen=True)
@@ -88,11 +106,10 @@ class LLMRequest:
     @property
     def expected_usage(self) -> Usage:
         """Return about how many tokens the request takes, its schema included."""
-        # Bytes, not characters: what is not ASCII takes more tokens a character.
-        size = sum(len(message.content.encode("utf-8", "replace")) for message in self.messages)
+        texts = [message.content for message in self.messages]
         if self.schema is not None:
-            size += len(json.dumps(self.schema, default=str))
-        prompt = math.ceil(size / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE * len(self.messages)
+            texts.append(json.dumps(self.schema, default=str))
+        prompt = estimated_tokens(*texts) + _TOKENS_PER_MESSAGE * len(self.messages)
         output = self.max_output_tokens
         return Usage(
             input_tokens=prompt, output_tokens=_OUTPUT_TOKENS if output is None else output

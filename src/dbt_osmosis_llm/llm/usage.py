@@ -16,7 +16,7 @@ from typing import Any
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.exceptions import LLMBudgetError, LLMCancelledError, LLMTimeoutError
-from dbt_osmosis_llm.llm.messages import LLMClient, LLMRequest, LLMResponse, Usage
+from dbt_osmosis_llm.llm.messages import LLMClient, LLMRequest, LLMResponse, Usage, sum_of_costs
 from dbt_osmosis_llm.llm.redaction import redact_secrets
 
 
@@ -188,8 +188,7 @@ class LLMUsageStats:
                 totals.errors[type(error).__name__] += 1
                 return
             totals.usage += usage or Usage()
-            known = totals.cost_usd is not None and cost_usd is not None
-            totals.cost_usd = (totals.cost_usd or 0.0) + (cost_usd or 0.0) if known else None
+            totals.cost_usd = sum_of_costs(totals.cost_usd, cost_usd)
 
     def record_hit(
         self, provider: str, model: str, saved: Usage, saved_usd: float | None = None
@@ -228,7 +227,6 @@ class LLMUsageStats:
         rows = list(self.by_model().values())
         usage = sum((row.usage for row in rows), Usage())
         errors: Counter[str] = sum((row.errors for row in rows), Counter())
-        costs = [row.cost_usd for row in rows]
         return {
             "requests": sum(row.requests for row in rows),
             "retries": sum(row.retries for row in rows),
@@ -238,7 +236,7 @@ class LLMUsageStats:
             "output_tokens": usage.output_tokens,
             "reasoning_tokens": usage.reasoning_tokens,
             "cache_write_tokens": usage.cache_write_tokens,
-            "cost_usd": None if None in costs else sum((cost for cost in costs if cost), 0.0),
+            "cost_usd": sum_of_costs(*(row.cost_usd for row in rows)),
             "seconds": sum(row.seconds for row in rows),
             "hits": sum(row.hits for row in rows),
             "saved_usd": sum(row.saved_usd for row in rows),

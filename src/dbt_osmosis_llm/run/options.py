@@ -17,11 +17,8 @@ from dbt_osmosis_llm.synthesis.prompts import Prompts, dump_prompts
 def engine_options(settings: Settings, config: LLMConfig) -> dict[str, Any]:
     """Return the arguments of `Engine` that decide what is asked and how."""
     return {
-        "max_sql_chars": settings.max_sql_chars,
-        "max_prompt_tokens": settings.max_prompt_tokens,
+        **settings.of("Engine"),
         "copies": not settings.no_copy,
-        "strict": settings.strict,
-        "redact_pii": settings.redact_pii,
         # Asked when there is something to ask: the list of models takes half a second to load.
         "context_window": lambda: settings.context_window or price_of(config).context_window(),
     }

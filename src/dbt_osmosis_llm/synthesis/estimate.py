@@ -13,11 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Usage
+from dbt_osmosis_llm.llm.messages import (
+    LLMRequest,
+    LLMResponse,
+    Usage,
+    estimated_tokens,
+    sum_of_costs,
+)
 from dbt_osmosis_llm.llm.usage import Price
 
 _PLACEHOLDER = "A text of the length that most texts have, {}."
-_BYTES_PER_TOKEN = 4
 
 
 @dataclass
@@ -45,15 +50,13 @@ class EstimatingClient:
         logger.debug("The prompt for %s:\n%s", request.custom_id, prompt)
         text = json.dumps(_placeholders(request.schema or {}, request.custom_id))
         usage = Usage(
-            input_tokens=len(prompt.encode("utf-8", "replace")) // _BYTES_PER_TOKEN,
-            output_tokens=len(text) // _BYTES_PER_TOKEN,
+            input_tokens=request.expected_usage.input_tokens,
+            output_tokens=estimated_tokens(text),
         )
         node = self.by_node.setdefault(request.custom_id, NodeEstimate())
         node.requests += 1
         node.usage += usage
-        cost = self._price.of(usage)
-        known = node.cost_usd is not None and cost is not None
-        node.cost_usd = (node.cost_usd or 0.0) + (cost or 0.0) if known else None
+        node.cost_usd = sum_of_costs(node.cost_usd, self._price.of(usage))
         return LLMResponse(text, usage=usage, provider=self.provider, model=self.model)
 
     def total(self) -> NodeEstimate:
@@ -62,8 +65,7 @@ class EstimatingClient:
         for node in self.by_node.values():
             total.requests += node.requests
             total.usage += node.usage
-            known = total.cost_usd is not None and node.cost_usd is not None
-            total.cost_usd = (total.cost_usd or 0) + (node.cost_usd or 0) if known else None
+            total.cost_usd = sum_of_costs(total.cost_usd, node.cost_usd)
         return total
 
 
