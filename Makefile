@@ -18,7 +18,7 @@ help:
 	@echo "make test-matrix  the same on each Python, with the newest and the oldest packages"
 	@echo "make lint types   ruff, mypy"
 	@echo "make docs         the site in build/docs; a broken link fails"
-	@echo "make reference picture   the page and the picture that are made from the code"
+	@echo "make reference picture   the pages and the picture that are made from the code"
 	@echo "make bench        beside dbt-osmosis's own: requests, tokens, cost, time (SIZES=60: quickly)"
 	@echo "make test-local-llm   the whole stack against a small real model (downloads about 150 MB)"
 	@echo "make test-lineage     how SQL is read, on the oldest sqlglot that is supported"
@@ -70,6 +70,7 @@ docs: $(SITE)/installed
 
 reference: install
 	$(BIN)/python tools/reference.py
+	$(BIN)/python tools/house.py
 
 picture: install
 	$(BIN)/python tools/picture.py

@@ -69,9 +69,10 @@ def prose(page: Path) -> str:
 # Names
 
 
-def test_reference_is_what_the_code_says() -> None:
+@pytest.mark.parametrize("tool", ["reference", "house"])
+def test_pages_are_what_the_code_says(tool: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "tools/reference.py", "--check"],
+        [sys.executable, ROOT / f"tools/{tool}.py", "--check"],
         env=clean_environment(COLUMNS="40"),
         capture_output=True,
         text=True,

@@ -5,8 +5,7 @@ Every dbt-osmosis command imports this module: what it needs is loaded in its fu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,15 +13,8 @@ import click
 from dbt_osmosis_llm.cli.loading import project_options, stdout_to_stderr
 
 if TYPE_CHECKING:
-    from dbt_osmosis_llm.synthesis.freshness import Change, Findings
-
-_WORDS = {
-    "expression": "its SQL changed",
-    "upstream": "what it is made of changed",
-    "tests": "its tests changed",
-    "type": "its type changed",
-}
-_SAME_EXPRESSION = "the joins, filters or grouping behind it changed"
+    from dbt_osmosis_llm.inspection.check import CheckReport
+    from dbt_osmosis_llm.synthesis.freshness import Findings
 
 
 @click.command()
@@ -61,6 +53,7 @@ def check(
     from dbt_osmosis_llm.host.context import open_context
     from dbt_osmosis_llm.host.inspection import HostInspection
     from dbt_osmosis_llm.host.project import HostProject
+    from dbt_osmosis_llm.inspection.check import CheckReport
     from dbt_osmosis_llm.synthesis.lock import LOCK_NAME, LockFile
 
     with (
@@ -73,7 +66,7 @@ def check(
         lock = LockFile(_path(context.project.runtime_cfg.project_root, LOCK_NAME))
         inspection = HostInspection(HostProject(context, lock=lock))
         is_whole = not selection and not fqn
-        report = Report(
+        report = CheckReport(
             list(inspection.findings()), inspection.orphaned_nodes() if is_whole else []
         )
     click.echo("\n".join(_FORMS[form](report)))
@@ -88,78 +81,7 @@ def _path(*parts: str) -> Any:
     return Path(*parts)
 
 
-@dataclass(frozen=True)
-class Report:
-    """What was found in a project."""
-
-    tables: Sequence[Findings]
-    orphaned: Sequence[str]
-    """Tables that do not exist any more."""
-
-    @property
-    def texts(self) -> int:
-        """Return how many texts there should be."""
-        return sum(table.texts for table in self.tables)
-
-    @property
-    def missing(self) -> int:
-        """Return how many there are not."""
-        return sum(len(table.missing) for table in self.tables)
-
-    @property
-    def coverage(self) -> float:
-        """Return the share of texts that are there, in percent."""
-        return 100 * (1 - self.missing / self.texts) if self.texts else 100.0
-
-    @property
-    def has_faults(self) -> bool:
-        """Tell whether a text is there that should be another one."""
-        return bool(self.orphaned) or any(table.has_faults for table in self.tables)
-
-    def summary(self) -> str:
-        """Return one line about all."""
-        stale = sum(len(table.stale) for table in self.tables)
-        orphaned = sum(len(table.orphaned) for table in self.tables) + len(self.orphaned)
-        conflicting = sum(len(table.conflicting) for table in self.tables)
-        return (
-            f"{len(self.tables)} table{_s(len(self.tables))}, {self.texts - self.missing} of "
-            f"{self.texts} texts ({self.coverage:.1f} %): {self.missing} missing, {stale} stale, "
-            f"{orphaned} orphaned, {conflicting} conflicting."
-        )
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
-
-
-def _findings(table: Findings) -> Iterator[tuple[str, str, str, Change | None]]:
-    """Yield what is wrong: kind, column or an empty name, why, and what has changed."""
-    for name, change in sorted(table.stale.items()):
-        words = (_WORDS[aspect] for aspect in change.aspects)
-        said = change.new_expression
-        if said and said == change.old_expression and not said.endswith("…"):
-            words = (_SAME_EXPRESSION if word == _WORDS["expression"] else word for word in words)
-        yield "stale", name, "; ".join(words), change
-    for name, other in sorted(table.conflicting.items()):
-        yield "conflicting", name, f"it is {other}, whose text differs", None
-    for name in table.orphaned:
-        yield "orphaned", name, "the column does not exist any more", None
-
-
-def _sides(change: Change | None) -> Iterator[tuple[str, str]]:
-    """Yield what stood there and what stands there now, where both are known."""
-    if change is None:
-        return
-    said = change.new_expression
-    if "expression" in change.aspects and (said != change.old_expression or not said):
-        yield "was", change.old_expression or "(not known)"
-        yield "now", change.new_expression or "(not known)"
-    if "type" in change.aspects:
-        yield "was", change.old_type
-        yield "now", change.new_type
-
-
-def _as_text(report: Report) -> Iterator[str]:
+def _as_text(report: CheckReport) -> Iterator[str]:
     for table in report.tables:
         lines = list(_table_as_text(table))
         if lines:
@@ -175,14 +97,16 @@ def _as_text(report: Report) -> Iterator[str]:
 def _table_as_text(table: Findings) -> Iterator[str]:
     if table.is_unknown:
         yield "  not checked  its SQL does not compile"
-    for kind, name, why, change in _findings(table):
-        yield f"  {kind:<11}  {name or '(table)'}: {why}"
-        yield from (f"{'':<15}{side}  {sql}" for side, sql in _sides(change))
+    from dbt_osmosis_llm.inspection.check import faults_of
+
+    for fault in faults_of(table):
+        yield f"  {fault.kind:<11}  {fault.column or '(table)'}: {fault.why}"
+        yield from (f"{'':<15}{side}  {sql}" for side, sql in fault.sides)
     if table.missing:
         yield f"  {'missing':<11}  {', '.join(name or '(table)' for name in table.missing)}"
 
 
-def _as_json(report: Report) -> Iterator[str]:
+def _as_json(report: CheckReport) -> Iterator[str]:
     import json
     from dataclasses import asdict
 
@@ -210,14 +134,17 @@ def _as_json(report: Report) -> Iterator[str]:
     yield json.dumps(found, indent=2)
 
 
-def _as_github(report: Report) -> Iterator[str]:
+def _as_github(report: CheckReport) -> Iterator[str]:
     """Yield workflow commands, which GitHub shows beside the file."""
+    from dbt_osmosis_llm.inspection.check import faults_of
+
     for table in report.tables:
         place = f"file={_property(table.file)}," if table.file else ""
-        for kind, name, why, change in _findings(table):
-            sides = "".join(f"\n{side}: {sql}" for side, sql in _sides(change))
-            text = f"{table.node_id}{f'.{name}' if name else ''}: {why}{sides}"
-            yield f"::error {place}title={kind} text::{_message(text)}"
+        for fault in faults_of(table):
+            sides = "".join(f"\n{side}: {sql}" for side, sql in fault.sides)
+            column = f".{fault.column}" if fault.column else ""
+            text = f"{table.node_id}{column}: {fault.why}{sides}"
+            yield f"::error {place}title={fault.kind} text::{_message(text)}"
         if table.missing:
             names = ", ".join(name or "(table)" for name in table.missing)
             text = f"{table.node_id}: {names}"
@@ -235,29 +162,27 @@ def _property(text: str) -> str:
     return _message(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _as_markdown(report: Report) -> Iterator[str]:
+def _as_markdown(report: CheckReport) -> Iterator[str]:
+    from dbt_osmosis_llm.inspection.check import faults_of
+
     yield f"**{report.summary()}**"
+    faults = [(table.node_id, fault) for table in report.tables for fault in faults_of(table)]
     rows = [
-        (table.node_id, kind, name or "(table)", why, change)
-        for table in report.tables
-        for kind, name, why, change in _findings(table)
+        (
+            _code(node_id),
+            _code(fault.column or "(table)"),
+            fault.kind,
+            fault.why,
+            _code(dict(fault.sides).get("was")),
+            _code(dict(fault.sides).get("now")),
+        )
+        for node_id, fault in faults
     ]
-    rows += [
-        (node_id, "orphaned", "", "it does not exist any more", None) for node_id in report.orphaned
-    ]
+    gone = "it does not exist any more"
+    rows += [(_code(node_id), "", "orphaned", gone, "", "") for node_id in report.orphaned]
     if rows:
         yield "\n| table | column | | why | was | now |\n|---|---|---|---|---|---|"
-    for node_id, kind, name, why, change in rows:
-        sides = dict(_sides(change))
-        cells = (
-            _code(node_id),
-            _code(name),
-            kind,
-            why,
-            _code(sides.get("was")),
-            _code(sides.get("now")),
-        )
-        yield f"| {' | '.join(cells)} |"
+    yield from (f"| {' | '.join(cells)} |" for cells in rows)
     lacking = [table for table in report.tables if table.missing]
     if lacking:
         yield "\n| table | texts missing |\n|---|---|"

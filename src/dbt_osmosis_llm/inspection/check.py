@@ -1,0 +1,95 @@
+"""What is wrong with the texts of a project, counted and said in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dbt_osmosis_llm.synthesis.freshness import Change, Findings
+
+_WORDS = {
+    "expression": "its SQL changed",
+    "upstream": "what it is made of changed",
+    "tests": "its tests changed",
+    "type": "its type changed",
+}
+_SAME_EXPRESSION = "the joins, filters or grouping behind it changed"
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was found in a project."""
+
+    tables: Sequence[Findings]
+    orphaned: Sequence[str]
+    """Tables that do not exist any more."""
+
+    @property
+    def texts(self) -> int:
+        """Return how many texts there should be."""
+        return sum(table.texts for table in self.tables)
+
+    @property
+    def missing(self) -> int:
+        """Return how many there are not."""
+        return sum(len(table.missing) for table in self.tables)
+
+    @property
+    def coverage(self) -> float:
+        """Return the share of texts that are there, in percent."""
+        return 100 * (1 - self.missing / self.texts) if self.texts else 100.0
+
+    @property
+    def has_faults(self) -> bool:
+        """Tell whether a text is there that should be another one."""
+        return bool(self.orphaned) or any(table.has_faults for table in self.tables)
+
+    def summary(self) -> str:
+        """Return one line about all."""
+        stale = sum(len(table.stale) for table in self.tables)
+        orphaned = sum(len(table.orphaned) for table in self.tables) + len(self.orphaned)
+        conflicting = sum(len(table.conflicting) for table in self.tables)
+        return (
+            f"{len(self.tables)} table{'' if len(self.tables) == 1 else 's'}, "
+            f"{self.texts - self.missing} of {self.texts} texts ({self.coverage:.1f} %): "
+            f"{self.missing} missing, {stale} stale, {orphaned} orphaned, "
+            f"{conflicting} conflicting."
+        )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A text that should be another one."""
+
+    kind: str
+    """``stale``, ``conflicting`` or ``orphaned``."""
+    column: str
+    """Empty for the table's own text."""
+    why: str
+    sides: tuple[tuple[str, str], ...] = ()
+    """``was`` and ``now``, each with the SQL or type, where both are known."""
+
+
+def faults_of(table: Findings) -> Iterator[Fault]:
+    """Yield what is wrong with the texts of a table, those that are missing apart."""
+    for name, change in sorted(table.stale.items()):
+        words = (_WORDS[aspect] for aspect in change.aspects)
+        expression = change.new_expression
+        is_same = expression == change.old_expression and not expression.endswith("…")
+        if expression and is_same:
+            words = (_SAME_EXPRESSION if word == _WORDS["expression"] else word for word in words)
+        yield Fault("stale", name, "; ".join(words), tuple(_sides(change)))
+    for name, other in sorted(table.conflicting.items()):
+        yield Fault("conflicting", name, f"it is {other}, whose text differs")
+    for name in table.orphaned:
+        yield Fault("orphaned", name, "the column does not exist any more")
+
+
+def _sides(change: Change) -> Iterator[tuple[str, str]]:
+    expression = change.new_expression
+    if "expression" in change.aspects and (expression != change.old_expression or not expression):
+        yield "was", change.old_expression or "(not known)"
+        yield "now", expression or "(not known)"
+    if "type" in change.aspects:
+        yield "was", change.old_type
+        yield "now", change.new_type
