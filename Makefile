@@ -9,6 +9,7 @@ LLMOCK    := .llmock
 LINEAGE   := build/lineage
 HOST      := build/dbt-osmosis
 SITE      := build/site-tools
+PYRIGHT   := build/pyright
 
 .PHONY: help install demo test lint types bench test-lineage test-matrix test-local-llm test-llmock format constraints clean docs reference picture
 
@@ -16,7 +17,7 @@ help:
 	@echo "make demo         document a small dbt project on DuckDB, offline, and show the result"
 	@echo "make test         run all tests"
 	@echo "make test-matrix  the same on each Python, with the newest and the oldest packages"
-	@echo "make lint types   ruff, mypy"
+	@echo "make lint types   ruff; mypy and pyright"
 	@echo "make docs         the site in build/docs; a broken link fails"
 	@echo "make reference picture   the pages and the picture that are made from the code"
 	@echo "make bench        beside dbt-osmosis's own: requests, tokens, cost, time (SIZES=60: quickly)"
@@ -44,8 +45,15 @@ lint: install
 	$(BIN)/ruff check src tests benchmarks tools
 	$(BIN)/ruff format --check src tests benchmarks tools
 
-types: install
+# Pyright as a package of PyPI; it brings its own Node.js, which only this needs.
+$(PYRIGHT)/installed: $(VENV)/installed
+	$(UV) venv --quiet --clear --python $(BIN)/python $(PYRIGHT)
+	$(UV) pip install --quiet --python $(PYRIGHT)/bin/python "basedpyright==1.40.2"
+	@touch $@
+
+types: $(PYRIGHT)/installed
 	$(BIN)/mypy
+	$(PYRIGHT)/bin/basedpyright
 
 # dbt-osmosis as it is without the plugin, which would load in any environment that has it.
 $(HOST)/installed: $(VENV)/installed

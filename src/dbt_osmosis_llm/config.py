@@ -518,12 +518,13 @@ def _project_vars(project_dir: Path | str | None) -> Any:
 def _project_file(project_dir: Path | str | None) -> Mapping[str, Any]:
     if project_dir is None:
         return {}
-    import ruamel.yaml
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         text = Path(project_dir, "dbt_project.yml").read_text(encoding="utf-8")
-        project = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
-    except (OSError, UnicodeDecodeError, ruamel.yaml.YAMLError):
+        project = YAML(typ="safe", pure=True).load(text)
+    except (OSError, UnicodeDecodeError, YAMLError):
         return {}  # dbt itself reports a project file that it cannot read
     return project if isinstance(project, Mapping) else {}
 
@@ -562,11 +563,12 @@ def parse_variables(text: str | None) -> Mapping[str, Any] | None:
     """Return the mapping given with ``--vars``, None where it is none; dbt-osmosis reports that."""
     if not text:
         return None
-    import ruamel.yaml
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
-        variables = ruamel.yaml.YAML(typ="safe", pure=True).load(text)
-    except ruamel.yaml.YAMLError:
+        variables = YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
         return None
     return variables if isinstance(variables, Mapping) else None
 

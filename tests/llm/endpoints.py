@@ -95,11 +95,11 @@ def sign_in(lifetime_s: float = 3600.0) -> Iterator[None]:
             return AccessToken(".".join(parts), int(time.time() + lifetime_s))
 
     real = identity.DefaultAzureCredential
-    identity.DefaultAzureCredential = Credential
+    vars(identity)["DefaultAzureCredential"] = Credential
     try:
         yield
     finally:
-        identity.DefaultAzureCredential = real
+        vars(identity)["DefaultAzureCredential"] = real
 
 
 @contextmanager

@@ -12,14 +12,15 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import ruamel.yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from dbt_osmosis_llm.evidence.fingerprint import hash_of
 from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.host.descriptions import target_path
 from dbt_osmosis_llm.writing import LISTS, UnsafeYamlError, check, patched, reconciled
 
-_UNREADABLE = (ruamel.yaml.YAMLError, UnicodeDecodeError, UnsafeYamlError, compat.host_error())
+_UNREADABLE = (YAMLError, UnicodeDecodeError, UnsafeYamlError, compat.host_error())
 _path: ContextVar[Path | None] = ContextVar("path", default=None)
 """Of the file that dbt-osmosis writes at the moment."""
 
@@ -210,7 +211,7 @@ def _changed(
     original: bytes, wanted: Mapping[str, Any], own_references: Mapping[str, str]
 ) -> bytes:
     text = original.decode()
-    loader = ruamel.yaml.YAML()
+    loader = YAML()
     now = loader.load(text.removeprefix("\ufeff"))
     if not isinstance(now, Mapping):
         raise UnsafeYamlError("it holds no mapping")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -164,7 +165,7 @@ def _sqlite_engine(url: URL) -> Engine:
         poolclass=sa.pool.StaticPool if in_memory else sa.pool.QueuePool,
     )
 
-    @sa.event.listens_for(engine, "connect")
+    @event.listens_for(engine, "connect")
     def _on_connect(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # SQLAlchemy's BEGIN below is the only one
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
@@ -177,7 +178,7 @@ def _sqlite_engine(url: URL) -> Engine:
         # SQLite's own knows only ASCII.
         connection.create_function("lower", 1, _lower, deterministic=True)
 
-    @sa.event.listens_for(engine, "begin")
+    @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
         # A transaction that reads first and then writes fails at once when another one has
         # written in between; one that says so at its beginning waits.

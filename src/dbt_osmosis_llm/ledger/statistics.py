@@ -90,7 +90,7 @@ class Statistics:
             "p95_latency_ms": self.p95_latency_ms,
         }
 
-    def _add_call(self, row: sa.Row[Any]) -> None:
+    def _add_call(self, row: Any) -> None:
         self.calls += 1
         self.failures += row.status != "answered"
         self.requests += row.attempts
@@ -157,7 +157,7 @@ def total(groups: Iterable[Statistics]) -> Statistics:
     return together
 
 
-def _group(found: dict[tuple[str, ...], Statistics], by: By, row: sa.Row[Any]) -> Statistics:
+def _group(found: dict[tuple[str, ...], Statistics], by: By, row: Any) -> Statistics:
     if by == "day":
         key: tuple[str, ...] = (from_microseconds(row.at).date().isoformat(),)
     else:

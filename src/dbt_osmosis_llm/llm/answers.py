@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import jsonschema
+from jsonschema.exceptions import SchemaError, best_match
+from jsonschema.validators import validator_for
 from pydantic import BaseModel
 
 from dbt_osmosis_llm._log import logger
@@ -110,12 +111,12 @@ def reader(schema: Schema | None) -> Reader:
         return _read_text
     if isinstance(schema, type):
         return lambda response: parse_answer(response, schema)
-    validator_class = jsonschema.validators.validator_for(schema)
+    validator_class = validator_for(dict(schema))
     try:
-        validator_class.check_schema(schema)
-    except jsonschema.SchemaError as error:
+        validator_class.check_schema(dict(schema))
+    except SchemaError as error:
         raise ValueError(f"not a JSON schema: {error.message}") from None
-    validator = validator_class(schema)
+    validator = validator_class(dict(schema))
     return lambda response: _read_object(response, validator)
 
 
@@ -129,7 +130,7 @@ def _read_text(response: LLMResponse) -> None:
 
 def _read_object(response: LLMResponse, validator: Any) -> dict[str, Any]:
     answer = parse_answer(response)
-    error = jsonschema.exceptions.best_match(validator.iter_errors(answer))
+    error = best_match(validator.iter_errors(answer))
     if error is None:
         return answer
     if response.finish_reason is FinishReason.LENGTH:

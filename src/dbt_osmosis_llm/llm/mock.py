@@ -6,7 +6,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse, Usage
 
@@ -40,7 +40,7 @@ class MockLLMClient:
         if callable(answers):
             self._answer = answers
         elif isinstance(answers, Mapping):
-            by_substring = dict(answers)
+            by_substring = dict(cast("Mapping[str, Answer]", answers))
             self._answer = lambda request: next(
                 (by_substring[part] for part in by_substring if part in _text_of(request)), None
             )

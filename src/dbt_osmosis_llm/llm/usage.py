@@ -74,17 +74,15 @@ def _calculation(usage: Usage, model: str, provider: str | None, api_url: str | 
 
     cached = min(usage.cached_tokens, usage.input_tokens)
     try:
-        return genai_prices.calc_price(
-            genai_prices.Usage(
-                input_tokens=usage.input_tokens,
-                cache_read_tokens=cached,
-                cache_write_tokens=min(usage.cache_write_tokens, usage.input_tokens - cached),
-                output_tokens=usage.output_tokens,
-            ),
-            model,
-            provider_id=provider,
-            provider_api_url=None if provider else api_url,
+        tokens = genai_prices.Usage(
+            input_tokens=usage.input_tokens,
+            cache_read_tokens=cached,
+            cache_write_tokens=min(usage.cache_write_tokens, usage.input_tokens - cached),
+            output_tokens=usage.output_tokens,
         )
+        if provider is not None:
+            return genai_prices.calc_price(tokens, model, provider_id=provider)
+        return genai_prices.calc_price(tokens, model, provider_api_url=api_url)
     except (LookupError, ValueError, ArithmeticError):
         return None
 

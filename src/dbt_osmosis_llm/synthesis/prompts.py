@@ -248,10 +248,11 @@ def _from_file(path: Path) -> Prompts:
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:
-    import ruamel.yaml
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
-        content = ruamel.yaml.YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LLMConfigError(f"Prompt file {path} does not exist.") from None
     except OSError as error:
@@ -260,7 +261,7 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
         raise LLMConfigError(
             f"Prompt file {path} is not UTF-8 (byte {error.start}); save it as UTF-8."
         ) from None
-    except ruamel.yaml.YAMLError as error:
+    except YAMLError as error:
         raise LLMConfigError(f"Prompt file {path} is not YAML: {_yaml_problem(error)}.") from None
     if not isinstance(content, dict):
         raise LLMConfigError(

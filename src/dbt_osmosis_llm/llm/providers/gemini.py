@@ -241,6 +241,8 @@ class GeminiClient(SdkClient):
             failure = ours
         else:
             answer = raw.sdk_http_response
+            if answer is None:  # asked for in `_arguments`
+                return WireAnswer("", {})
             return WireAnswer(answer.body or "", answer.headers or {})
         raise failure
 
