@@ -61,22 +61,27 @@ def environment(home: Path) -> dict[str, str]:
     return clean_environment(LLM_PROVIDER="offline", HOME=str(home), COLUMNS="1000")
 
 
-COMMANDS = {
+SOMETIMES = {
     "help": ("yaml", "document", "--help"),
-    "document": ("yaml", "document", "--synthesize", "--llm-stats"),
     "refactor": ("yaml", "refactor", "--auto-apply"),
     "check": ("llm", "check"),
     "explain": ("llm", "explain", "fct_orders", "item_count"),
     "providers": ("llm", "providers"),
     "plan": ("yaml", "document", "--synthesize", "--llm-dry-run"),
-    "our user's mistake": ("yaml", "document", "--synthesize", "--llm-timeout", "soon"),
     "unknown option": ("yaml", "document", "--no-such-option"),
-    "no project": ("yaml", "document", "--project-dir", "nowhere"),
     "no table": ("llm", "explain", "nothing_of_the_kind"),
+}
+COMMANDS = {
+    "document": ("yaml", "document", "--synthesize", "--llm-stats"),
+    "our user's mistake": ("yaml", "document", "--synthesize", "--llm-timeout", "soon"),
+    "no project": ("yaml", "document", "--project-dir", "nowhere"),
+    **SOMETIMES,
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SOMETIMES)) for n in COMMANDS]
+)
 def test_commands(name: str, built_demo: Path, tmp_path: Path, forks: ForkServer) -> None:
     found = []
     for process in (False, True):
