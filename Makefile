@@ -11,11 +11,15 @@ HOST      := build/dbt-osmosis
 SITE      := build/site-tools
 PYRIGHT   := build/pyright
 
-.PHONY: help install demo test lint types bench test-lineage test-matrix test-local-llm test-llmock format constraints clean docs reference picture
+# Tests start hundreds of interpreters: each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help install demo test test-all lint types bench test-lineage test-matrix test-local-llm test-llmock format constraints clean docs reference picture
 
 help:
 	@echo "make demo         document a small dbt project on DuckDB, offline, and show the result"
-	@echo "make test         run all tests"
+	@echo "make test         the tests, but for those that take long: 8 minutes on two cores"
+	@echo "make test-all     all tests: 20 minutes"
 	@echo "make test-matrix  the same on each Python, with the newest and the oldest packages"
 	@echo "make lint types   ruff; mypy and pyright"
 	@echo "make docs         the site in build/docs; a broken link fails"
@@ -37,9 +41,13 @@ install: $(VENV)/installed
 demo: install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/projects/demo/run.sh $(DEMO)
 
-# A file's tests stay together: they share what they have built.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: install
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) -m "not packaging and not slow"
+
+test-all: install
+	HYPOTHESIS_PROFILE=thorough $(PYTEST)
 
 lint: install
 	$(BIN)/ruff check src tests benchmarks tools

@@ -20,11 +20,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from tests import fork_server
+from tests.limits import HANG_S
 
 BIN = Path(sys.executable).parent
-
-HANG_S = 600.0
-"""After so long a process hangs. No machine that works is so slow: this measures nothing."""
 
 OURS = (
     "OSMOSIS_LLM_",

@@ -19,8 +19,9 @@ import ruamel.yaml
 from click.testing import CliRunner
 
 from tests.commands import BIN as BIN
-from tests.commands import HANG_S, OURS, run_command
+from tests.commands import OURS, run_command
 from tests.commands import clean_environment as clean_environment
+from tests.limits import HANG_S
 from tests.server import LoopbackServer
 
 KEY = "sk-loopback-0123456789abcdef"

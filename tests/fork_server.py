@@ -23,6 +23,7 @@ import struct
 import sys
 import threading
 from collections.abc import ItemsView
+from contextlib import suppress
 from typing import NoReturn
 
 STATUS = struct.Struct("!i")
@@ -34,6 +35,13 @@ COMMANDS = ("dbt_osmosis.cli.main", "dbt.cli.main")
 """What the console scripts import; our ``.pth`` extends the first, here as everywhere."""
 
 IMPORTED_BY_MOST_RUNS = ("dbt.adapters.duckdb", "dbt.task.build", "openai.resources.chat")
+KINDS_OF_FILES = (
+    "dbt.contracts.project",
+    "dbt.contracts.selection",
+    "dbt.adapters.duckdb.credentials",
+)
+"""Where the classes are that dbt checks each project's own files against."""
+
 RUN_BY_OTHERS = ("__main__", "env")
 """Modules that do something when they are imported: ours, and Alembic's."""
 
@@ -61,8 +69,19 @@ def import_all() -> set[str]:
     for module in pkgutil.walk_packages(ours.__path__, "dbt_osmosis_llm."):
         if module.name.rpartition(".")[2] not in RUN_BY_OTHERS:
             importlib.import_module(module.name)
+    _make_schemas()
     os.environ.__class__ = os._Environ
     return _Watched.asked_for
+
+
+def _make_schemas() -> None:
+    """Let dbt make the schemas that it makes once a process: a fifth of a second each run."""
+    classes = [importlib.import_module("dbt_common.dataclass_schema").dbtClassMixin]
+    for one in classes:
+        classes += one.__subclasses__()
+        if one.__module__ in KINDS_OF_FILES:
+            with suppress(NotImplementedError):  # a class without a schema
+                one.json_schema()
 
 
 def serve(control: socket.socket) -> dict[str, object]:

@@ -25,7 +25,7 @@ Delivery = Literal[
 ]
 DRIP_S = 0.03
 """Between two bytes of an answer that drips: below every timeout on a single read."""
-_PATIENCE_S = 15.0
+HANGING_S = 60.0
 """No thread of the server drips or hangs for longer, whatever the client does."""
 _KIND_BY_STATUS = {
     401: "key",
@@ -269,7 +269,7 @@ class LoopbackServer:
         connection = handler.connection
         handler.close_connection = True
         if delivery == "hang":
-            until, begun = time.monotonic() + _PATIENCE_S, self._round
+            until, begun = time.monotonic() + HANGING_S, self._round
             connection.settimeout(0.02)
             while time.monotonic() < until and self._round == begun:
                 with suppress(TimeoutError):
@@ -311,7 +311,7 @@ class LoopbackServer:
             handler.connection.shutdown(socket.SHUT_RDWR)
 
     def _drip(self, handler: BaseHTTPRequestHandler, data: bytes) -> None:
-        until, begun = time.monotonic() + _PATIENCE_S, self._round
+        until, begun = time.monotonic() + HANGING_S, self._round
         for byte in data:
             if time.monotonic() > until or self._round != begun:
                 raise BrokenPipeError

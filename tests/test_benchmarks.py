@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import clean_environment
+from tests.limits import HANG_S
 
 MODELS = 24
 
@@ -29,7 +30,7 @@ def results(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, 
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.limits import SOON_S, patience
 from tests.server import DRIP_S, LoopbackServer, Reply, text_for
 
 KEY = "test-key-0123456789"
@@ -56,7 +57,7 @@ def post(
     path: str,
     body: dict[str, Any],
     headers: dict[str, str] | None = None,
-    timeout_s: float = 5,
+    timeout_s: float = SOON_S,
 ) -> tuple[int, bytes]:
     host = server.root.removeprefix("http://")
     connection = http.client.HTTPConnection(host, timeout=timeout_s)
@@ -139,25 +140,30 @@ def test_broken_deliveries_are_broken_and_not_counted(
     server: LoopbackServer, delivery: Any, error: type[Exception]
 ) -> None:
     server.script = lambda request, number: Reply(delivery=delivery)
+    timeout_s = 0.2 if delivery == "hang" else SOON_S
     with pytest.raises(error):
-        post(server, "/v1/chat/completions", CHAT, timeout_s=0.2)
+        post(server, "/v1/chat/completions", CHAT, timeout_s=timeout_s)
     assert server.input_tokens == 0
 
 
 @pytest.mark.parametrize("delivery", ["drip_body", "drip_headers"])
 def test_drips_pass_a_timeout_of_single_reads(server: LoopbackServer, delivery: Any) -> None:
-    server.script = lambda request, number: Reply(body="x" * 10, delivery=delivery)
+    drips = round(8 * patience())
+    timeout_s = drips * DRIP_S
+    server.script = lambda request, number: Reply(body="x" * (drips + 2), delivery=delivery)
     host = server.root.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=DRIP_S * 8)
+    connection = http.client.HTTPConnection(host, timeout=timeout_s)
     started = time.monotonic()
     connection.request("POST", "/v1/chat/completions", json.dumps(CHAT))
     if delivery == "drip_body":
-        assert connection.getresponse().read() == b"x" * 10
-        assert time.monotonic() - started > 8 * DRIP_S
+        assert connection.getresponse().read() == b"x" * (drips + 2)
+        assert time.monotonic() - started > timeout_s
     else:
-        connection.sock.settimeout(DRIP_S * 8)
+        connection.sock.settimeout(timeout_s)
         read = b"".join(
-            connection.sock.recv(1) for _ in range(400) if time.monotonic() - started < 1
+            connection.sock.recv(1)
+            for _ in range(400)
+            if time.monotonic() - started < max(1, 2 * timeout_s)
         )
         assert b"x-slow: aaa" in read
         assert b"\r\n\r\n" not in read
@@ -166,7 +172,7 @@ def test_drips_pass_a_timeout_of_single_reads(server: LoopbackServer, delivery: 
 
 def test_a_reset_lets_go_of_those_who_wait(server: LoopbackServer) -> None:
     host = server.root.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=5)
+    connection = http.client.HTTPConnection(host, timeout=SOON_S)
     server.script = lambda request, number: Reply(delivery="hang")
     connection.request("POST", "/v1/chat/completions", json.dumps(CHAT))
     while not server.requests:

@@ -15,6 +15,7 @@ import pytest
 from dbt_osmosis_llm.ledger import Call, Ledger
 from tests.cli.test_runs import start, telling, wait_for_requests
 from tests.conftest import Shop, copy_of
+from tests.limits import HANG_S
 from tests.server import LoopbackServer, Recorded, Reply
 
 LEDGER = ".dbt-osmosis-llm/ledger.db"
@@ -120,19 +121,23 @@ def test_the_calls_go_to_parquet_files_as_they_happen(shop: Shop, server: Loopba
     assert dict(rows) == {"llm_start": asked, "llm_end": asked}
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, server: LoopbackServer) -> None:
+@pytest.mark.parametrize("models", [60, pytest.param(200, marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on_where_it_was(
+    tmp_path: Path, server: LoopbackServer, models: int
+) -> None:
     concurrency = 16
+    made = tmp_path / "made/project"
     subprocess.run(
-        [sys.executable, "benchmarks/generate.py", tmp_path / "made/project", "--models", "200"],
+        [sys.executable, "benchmarks/generate.py", made, "--models", str(models)],
         check=True,
         capture_output=True,
     )
-    project = copy_of(tmp_path / "made/project", tmp_path, server)
+    project = copy_of(made, tmp_path, server)
     server.script = lambda request, number: Reply(delay_s=0.2)
     options = ["--llm-concurrency", str(concurrency), "--llm-rate-limit", "100000"]
     options += ["--log-level", "ERROR"]  # nobody reads the pipe
     process = start(project, *options)
-    wait_for_requests(server, 90, within_s=300)
+    wait_for_requests(server, models * 9 // 20)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -148,7 +153,7 @@ def test_two_runs_at_once_pay_once(shop: Shop, server: LoopbackServer) -> None:
     server.script = lambda request, number: Reply(delay_s=0.3)
     processes = [start(shop) for _ in range(2)]
     for process in processes:
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=HANG_S)
         assert process.returncode == 0, said
         assert "locked" not in said
     assert all(shop.texts().values())

@@ -28,6 +28,8 @@ from dbt_osmosis_llm.evidence.lineage import (
     read_query,
 )
 from tests.evidence.lineage_cases import CASES, ORDERS, SHOP, Schema
+from tests.limits import HANG_S
+from tests.properties import examples
 
 SQL = "select id, amount * 2 as twice from raw.orders where status = 'ok'"
 CORNERS = {
@@ -106,6 +108,7 @@ FACTS = st.builds(
 )
 
 
+@examples(100)
 @given(FACTS)
 def test_whatever_is_kept_comes_back(facts: QueryFacts) -> None:
     back = cache._decoded(cache._encoded(facts).encode("ascii"))
@@ -375,7 +378,7 @@ def test_processes_share_one_file(path: Path) -> None:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    said = [process.communicate(timeout=60)[1] for process in processes]
+    said = [process.communicate(timeout=HANG_S)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, said
     assert said == [""] * 4
     assert rows(path) == 60

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dbt_osmosis_llm.evidence.lineage import (
@@ -19,6 +19,7 @@ from dbt_osmosis_llm.evidence.lineage import (
     read_query,
 )
 from tests.evidence.lineage_cases import CASES, SHOP, Case
+from tests.properties import examples
 
 MINIMUM_RIGHT = 0.9
 
@@ -367,21 +368,21 @@ when then else end over partition row_number sum count exists in not null cast :
 WORDS = SOUP.split()
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.text(max_size=200), DIALECTS)
 def test_arbitrary_text_never_raises(text: str, dialect: str | None) -> None:
     for sql in (text, f"select {text}", f"select a from {text}"):
         assert read_query(sql, dialect, SHOP) is not None
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.lists(st.sampled_from(WORDS), max_size=40), DIALECTS)
 def test_token_soups_never_raise(words: list[str], dialect: str | None) -> None:
     for sql in (" ".join(words), "select " + " ".join(words), "select a from t " + " ".join(words)):
         check_invariants(sql, dialect)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.data())
 def test_broken_cases_never_raise(data: st.DataObject) -> None:
     case = data.draw(st.sampled_from(CASES))

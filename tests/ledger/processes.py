@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
+from tests.limits import HANG_S
+
 Result = TypeVar("Result")
 
 # Forked from a process that has loaded everything and has one thread: 30 ms each.
@@ -31,10 +33,10 @@ def at_once(count: int, work: Callable[..., Result], *arguments: Any) -> list[Re
         count, mp_context=CONTEXT, initializer=_prepare, initargs=(barrier,)
     ) as pool:
         futures = [pool.submit(_wait_and_work, work, n, arguments) for n in range(count)]
-        return [future.result(timeout=60) for future in futures]
+        return [future.result(HANG_S) for future in futures]
 
 
 def _wait_and_work(work: Callable[..., Any], number: int, arguments: tuple[Any, ...]) -> Any:
     assert _start is not None
-    _start.wait(30)
+    _start.wait(HANG_S)
     return work(number, *arguments)

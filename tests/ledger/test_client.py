@@ -33,6 +33,7 @@ from dbt_osmosis_llm.llm.mock import MockLLMClient
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
 from dbt_osmosis_llm.stack import build_client
 from tests.conftest import KEY
+from tests.limits import SOON_S
 from tests.server import LoopbackServer, Reply
 
 CONFIG = LLMConfig("openai", "mock", api_key=KEY)
@@ -254,14 +255,14 @@ class Gate:
     def complete(self, request: LLMRequest) -> LLMResponse:
         self.requests += 1
         self.asked.release()
-        assert self.answered.acquire(timeout=10)
+        assert self.answered.acquire(timeout=SOON_S)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def answer(self, answer: LLMResponse | Exception) -> None:
-        assert self.asked.acquire(timeout=10)
+        assert self.asked.acquire(timeout=SOON_S)
         self.answers.append(answer)
         self.answered.release()
 
@@ -272,7 +273,7 @@ def test_threads_share_one_request(ledger: Ledger) -> None:
     with ThreadPoolExecutor(16) as pool:
         futures = [pool.submit(client.complete, REQUEST) for _ in range(16)]
         gate.answer(GOOD)
-        responses = [future.result(10) for future in futures]
+        responses = [future.result(SOON_S) for future in futures]
     assert gate.requests == ledger.count() == 1
     assert {response.text for response in responses} == {GOOD.text}
     assert len({response.call_id for response in responses}) == 1
@@ -287,7 +288,7 @@ def test_a_leader_that_fails_hands_over(ledger: Ledger) -> None:
         gate.answer(LLMAPIError("boom", status_code=500))
         gate.answer(replace(GOOD, text="unusable"))
         gate.answer(GOOD)
-        outcomes = [future.exception(10) or future.result().text for future in futures]
+        outcomes = [future.exception(SOON_S) or future.result().text for future in futures]
     assert gate.requests == 3
     assert sorted(map(str, outcomes)) == sorted(["boom", "unusable", *[GOOD.text] * 6])
     assert not client._flights
@@ -298,16 +299,16 @@ def test_those_who_wait_end_when_the_run_is_stopped(ledger: Ledger) -> None:
     client = client_on(ledger, gate)
     with ThreadPoolExecutor(4) as pool:
         leader = pool.submit(client.complete, REQUEST)
-        assert gate.asked.acquire(timeout=10)
+        assert gate.asked.acquire(timeout=SOON_S)
         request = replace(REQUEST, cancelled=cancelled)
         followers = [pool.submit(client.complete, request) for _ in range(2)]
         other = client_on(ledger, gate)  # as another process does
         followers.append(pool.submit(other.complete, request))
         cancelled.set()
-        assert {type(f.exception(10)) for f in followers} == {LLMCancelledError}
+        assert {type(f.exception(SOON_S)) for f in followers} == {LLMCancelledError}
         gate.asked.release()
         gate.answer(GOOD)
-        assert leader.result(10).text == GOOD.text
+        assert leader.result(SOON_S).text == GOOD.text
 
 
 def test_no_key_is_in_the_database(tmp_path: Path, server: LoopbackServer) -> None:
@@ -436,11 +437,11 @@ def test_what_was_paid_for_is_handed_on_when_the_ledger_is_required(ledger: Ledg
     client = client_on(ledger, gate, required=True)
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(client.complete, REQUEST) for _ in range(2)]
-        assert gate.asked.acquire(timeout=10)
+        assert gate.asked.acquire(timeout=SOON_S)
         gone(ledger, Path())
         gate.asked.release()
         gate.answer(GOOD)
-        assert [future.result(10).text for future in asked] == [GOOD.text] * 2
+        assert [future.result(SOON_S).text for future in asked] == [GOOD.text] * 2
     with pytest.raises(LLMLedgerError, match="no such table"):
         client.complete(REQUEST)
     assert gate.requests == 1

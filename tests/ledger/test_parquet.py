@@ -34,6 +34,7 @@ from dbt_osmosis_llm.ledger.parquet import ParquetLog, schema
 from dbt_osmosis_llm.ledger.places import ExportError
 from dbt_osmosis_llm.llm.exceptions import LLMLedgerError
 from tests.conftest import clean_environment
+from tests.limits import HANG_S
 
 NIGHT = datetime(2026, 11, 20, 23, 59, 59, tzinfo=timezone.utc)
 RUN = Run(run_id="a" * 32, started_at=NIGHT, command="dbt-osmosis yaml document")
@@ -329,7 +330,7 @@ def test_a_log_that_nobody_closes_is_written_at_exit(target: Target, end: str, c
         env=clean_environment(**aws),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == code, done.stderr
@@ -489,11 +490,11 @@ def test_no_call_waits_for_the_bucket(aws: dict[str, str], monkeypatch: pytest.M
 
     def wait(seconds: float) -> None:
         stuck.set()
-        go_on.wait(30)
+        go_on.wait(HANG_S)
 
     log = ParquetLog(WHERE, RUN, buffer_rows=2, on_failure="continue", sleep=wait)
     log.add(call())
-    assert stuck.wait(30)
+    assert stuck.wait(HANG_S)
     for number in range(10):
         log.add(call(number))
     assert log.failure is None  # its first file is still being tried

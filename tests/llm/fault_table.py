@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from dbt_osmosis_llm.llm.exceptions import LLMError
+from tests.limits import patience
 from tests.llm.endpoints import ANSWER, ENDPOINTS, Endpoint, Play, own_clients, play, sign_in
 from tests.llm.faults import FAULTS, Fault
 from tests.llm.rejections import REJECTIONS, Rejection
@@ -45,7 +46,7 @@ def cell_of_fault(endpoint: Endpoint, fault: Fault, server: LoopbackServer) -> s
                 server,
                 lambda request, number, times=times: fault.reply() if number <= times else None,  # type: ignore[misc]
                 max_retries=2,
-                timeout_s=_TIMEOUT_S if fault.is_slow else 20.0,
+                timeout_s=_TIMEOUT_S * patience() if fault.is_slow else 20.0,
             )
         cells.append(outcome(done))
     return ", ".join(cells)

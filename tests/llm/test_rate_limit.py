@@ -31,12 +31,11 @@ from dbt_osmosis_llm.llm.rate_limit import (
     TokenEstimator,
     estimate_tokens,
 )
+from tests.limits import SOON_S
 
 REQUESTS = 600
 TOKENS = 100_000
 REQUEST = LLMRequest((Message("user", "What is in orders?"),), max_output_tokens=95)
-SOON_S = 10.0
-"""For what happens at once unless it is broken."""
 
 
 class World:

@@ -27,6 +27,7 @@ from dbt_osmosis_llm.synthesis.engine import Engine
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
 from dbt_osmosis_llm.synthesis.prompts import Prompts
 from dbt_osmosis_llm.synthesis.report import RunReport
+from tests.limits import SOON_S
 
 
 class MemoryProject:
@@ -155,7 +156,7 @@ class ClientThatWaits(MockLLMClient):
     def complete(self, request: LLMRequest) -> LLMResponse:
         if request.custom_id == self._until_asked:
             self._asked.set()
-        if request.custom_id == self._about and not self._asked.wait(30):
+        if request.custom_id == self._about and not self._asked.wait(SOON_S):
             raise LLMTimeoutError(f"nobody asked about {self._until_asked}")
         return super().complete(request)
 

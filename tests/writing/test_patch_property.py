@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from dbt_osmosis_llm.writing.patch import patched
+from tests.properties import examples
 from tests.writing.yaml_files import File, Owner, files, new_texts
 
 
@@ -124,7 +125,7 @@ def texts(data: Any) -> Any:
     return data
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(80, suppress_health_check=list(HealthCheck))
 @given(changed_files())
 def test_everything_else_stays(drawn: tuple[File, Editor]) -> None:
     file, editor = drawn
