@@ -6,8 +6,8 @@ import json
 import re
 import subprocess
 
-from tests.commands import HANG_S
 from tests.conftest import BIN, Shop
+from tests.limits import HANG_S
 from tests.server import LoopbackServer
 
 TWICE = """
