@@ -41,15 +41,15 @@ def copies(node: NodeEvidence, columns: Iterable[str]) -> list[Copy]:
         node: With the texts of what it reads, as they are now.
         columns: Those without a text.
     """
-    found = []
+    taken_over = []
     for name in columns:
         lineage = node.facts.column(name)
         if lineage is None or not lineage.is_plain:
             continue
         copy = _copy(node, name, lineage)
         if copy and not (node.facts.has_outer_join and _NEVER_NULL.search(copy.text)):
-            found.append(copy)
-    return found
+            taken_over.append(copy)
+    return taken_over
 
 
 def _copy(node: NodeEvidence, name: str, lineage: ColumnLineage) -> Copy | None:
@@ -83,15 +83,15 @@ def decided_by_lineage(
         columns: Those to look at.
         selected: Unique ids of the tables that get their texts in this run.
     """
-    found = set()
+    decided = set()
     for name in columns:
         lineage = node.facts.column(name)
         if lineage is None or lineage.kind is ColumnKind.UNKNOWN:
             continue
         tables = [table for table, _ in origins(node, lineage)]
         if not lineage.is_plain or all(t is not None and t.unique_id in selected for t in tables):
-            found.add(name)
-    return found
+            decided.add(name)
+    return decided
 
 
 def waits_for_failed(

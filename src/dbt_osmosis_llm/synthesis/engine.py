@@ -327,7 +327,7 @@ class Engine:
                 self._answered, self._silent_in_a_row = True, 0
                 return smaller
             if not isinstance(error, _DoesNotFitError):
-                self._see(error)
+                self._stop_if_hopeless(error)
             splits = part.stage in ("first", "again") and len(part.missing) > 1
             if splits and isinstance(error, LLMTruncatedError):
                 return [replace(half, stage="half") for half in _halves(part, part.missing)]
@@ -338,22 +338,22 @@ class Engine:
             return ()
         self._answered = self._succeeded = True
         self._silent_in_a_row = self._failed_in_a_row = 0
-        found = read_texts(result.parsed, part.missing)
-        found.refuse(self._refusals(part.node_id, found))
+        texts = read_texts(result.parsed, part.missing)
+        texts.refuse(self._refusals(part.node_id, texts))
         if result.request is not None:
             node.shown += [message.content for message in result.request.messages]
         if part.stage == "strict":
-            found = self._better(part, found)
-            node.texts.correct(found)
+            texts = self._better(part, texts)
+            node.texts.correct(texts)
         else:
-            node.texts.take(found)
+            node.texts.take(texts)
         if call_id := result.response.call_id if result.response else None:
-            node.on_record += _on_record(call_id, part.node_id, found)
+            node.on_record += _on_record(call_id, part.node_id, texts)
             part = replace(part, parent_call_id=call_id)
         if part.stage == "strict":
             return ()
-        faulty = self._faulty(part, found) if self._strict else []
-        rest = part.missing.without(found)
+        faulty = self._faulty(part, texts) if self._strict else []
+        rest = part.missing.without(texts)
         if not rest:
             return faulty
         if result.response is not None and result.response.finish_reason is FinishReason.LENGTH:
@@ -362,11 +362,11 @@ class Engine:
             return faulty
         return [*faulty, replace(part, missing=rest, stage="again", label=f"{part.label}+")]
 
-    def _refusals(self, node_id: str, found: NodeTexts) -> dict[str, str]:
+    def _refusals(self, node_id: str, texts: NodeTexts) -> dict[str, str]:
         own_words = self._prompts.own_words
         return refusals(
             self._evidence[node_id],
-            found.by_name,
+            texts.by_name,
             shown=own_words,
             # Who writes prompts may want any language.
             any_script=bool(own_words),
@@ -376,10 +376,10 @@ class Engine:
         shown = self._nodes[node_id].shown
         return check_texts(self._evidence[node_id], texts.by_name, shown=shown)
 
-    def _faulty(self, part: _Part, found: NodeTexts) -> list[_Part]:
+    def _faulty(self, part: _Part, texts: NodeTexts) -> list[_Part]:
         """Return the one request that corrects what is wrong with the texts of an answer."""
-        refused = (Complaint(n, ComplaintKind.UNSAFE, why) for n, why in found.refused.items())
-        complaints = (*self._complaints(part.node_id, found), *refused)
+        refused = (Complaint(n, ComplaintKind.UNSAFE, why) for n, why in texts.refused.items())
+        complaints = (*self._complaints(part.node_id, texts), *refused)
         names = dict.fromkeys(complaint.column for complaint in complaints)
         if not names:
             return []
@@ -387,14 +387,14 @@ class Engine:
         label = f"{part.label}!"
         return [replace(part, missing=missing, stage="strict", label=label, complaints=complaints)]
 
-    def _better(self, part: _Part, found: NodeTexts) -> NodeTexts:
+    def _better(self, part: _Part, texts: NodeTexts) -> NodeTexts:
         """Return the texts that a check finds less fault with than with those before."""
         before = Counter(complaint.column for complaint in part.complaints)
-        after = Counter(complaint.column for complaint in self._complaints(part.node_id, found))
-        better = {name for name in found.by_name if after[name] < before[name]}
+        after = Counter(complaint.column for complaint in self._complaints(part.node_id, texts))
+        better = {name for name in texts.by_name if after[name] < before[name]}
         return NodeTexts(
-            description=found.description if "" in better else None,
-            columns={name: text for name, text in found.columns.items() if name in better},
+            description=texts.description if "" in better else None,
+            columns={name: text for name, text in texts.columns.items() if name in better},
         )
 
     def _finish(self, part: _Part) -> None:
@@ -463,7 +463,7 @@ class Engine:
         finally:
             self._project.finish(node_id)
 
-    def _see(self, error: LLMError) -> None:
+    def _stop_if_hopeless(self, error: LLMError) -> None:
         """Stop asking when no other request can succeed either."""
         silent = isinstance(error, LLMTimeoutError) or (
             isinstance(error, LLMAPIError)

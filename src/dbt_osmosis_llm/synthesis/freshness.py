@@ -99,8 +99,8 @@ class Freshness:
         node = self._evidence(node_id)
         if node is None:
             raise _UnknownError
-        known = next((c for c in node.columns if c.name.lower() == column.lower()), None)
-        name, text = (known.name, known.description) if known else (column, "")
+        column_now = next((c for c in node.columns if c.name.lower() == column.lower()), None)
+        name, text = (column_now.name, column_now.description) if column_now else (column, "")
         if text and self._lock.ours(node_id, name, text) is None:
             return text_hash(text)
         # A text of ours says what it was made of, in whatever words, and so does none.
@@ -146,8 +146,8 @@ class Freshness:
         if node is None or lineage is None or not lineage.is_plain:
             return None
         for table, origin in origins(node, lineage):
-            said = table.text_of(origin) if table else ""
-            if table and said and text_hash(said) != text_hash(text):
+            origin_text = table.text_of(origin) if table else ""
+            if table and origin_text and text_hash(origin_text) != text_hash(text):
                 return f"{table.name}.{origin}"
         return None
 

@@ -144,11 +144,11 @@ class LockFile:
         self._entries, self._changed = entries, {}
 
 
-def _same_but_date(one: LockEntry, other: LockEntry) -> bool:
-    def without(entry: LockEntry) -> dict[str, str]:
+def _same_but_date(old: LockEntry, new: LockEntry) -> bool:
+    def without_date(entry: LockEntry) -> dict[str, str]:
         return {name: value for name, value in asdict(entry).items() if name != "date"}
 
-    return without(one) == without(other)
+    return without_date(old) == without_date(new)
 
 
 def _read(path: Path) -> dict[str, dict[str, LockEntry]]:

@@ -77,8 +77,8 @@ def _answer(request: DocumentationRequest) -> dict[str, object]:
 def table_sentence(node: NodeEvidence) -> str | None:
     """Return what a table is made of, or None when there is no SQL to say it from."""
     facts = node.facts
-    read = [node.table_name(relation) for relation in facts.relations]
-    names = _listed([_code(name) for name in dict.fromkeys(read)])
+    tables = [node.table_name(relation) for relation in facts.relations]
+    names = _listed([_code(name) for name in dict.fromkeys(tables)])
     if not names:
         return None
     joins, unions = facts.joins, facts.set_operations
@@ -87,7 +87,7 @@ def table_sentence(node: NodeEvidence) -> str | None:
         text = f"Aggregates of {names}"
     elif unions and all("union" in operation.lower() for operation in unions):
         text = f"Union of rows of {names}"
-    elif joins and len(read) > 1:
+    elif joins and len(tables) > 1:
         text = f"Joins {names}"
     else:
         text = f"{'Distinct rows' if facts.distinct else 'Rows'} of {names}"
@@ -139,18 +139,18 @@ def _definition(column: ColumnEvidence, node: NodeEvidence) -> str | None:
         return f"Constant {_code(expression)}."
     if kind is ColumnKind.UNION and expression:
         return f"From {_origins(sources)}." if sources else None
-    found: str | None
+    sentence: str | None
     if kind is ColumnKind.AGGREGATE:
         # An inlined aggregate reads as if it were taken here, where a join may have lost rows.
-        found = _aggregate(expression, sources, node)
+        sentence = _aggregate(expression, sources, node)
     elif kind in {ColumnKind.DERIVED, ColumnKind.WINDOW}:
-        found = _computed_as(expression, sources)
+        sentence = _computed_as(expression, sources)
     else:
         return _computed_from(sources) or _said_downstream(column.uses)
-    if not found and (values := _case_values(expression)) and sources:
+    if not sentence and (values := _case_values(expression)) and sources:
         is_listed = any(test.startswith("one of ") for test in column.tests)
-        found = None if is_listed else f"One of {_listed(values)}, by {_origins(sources)}."
-    return _with_meaning(found, sources) if found else _computed_from(sources)
+        sentence = None if is_listed else f"One of {_listed(values)}, by {_origins(sources)}."
+    return _with_meaning(sentence, sources) if sentence else _computed_from(sources)
 
 
 def _said_downstream(uses: Sequence[ColumnUse]) -> str | None:
@@ -162,7 +162,7 @@ def _said_downstream(uses: Sequence[ColumnUse]) -> str | None:
 def _computed_as(expression: str, sources: Sequence[Source]) -> str | None:
     default = _DEFAULT.match(expression)
     if default and (meaning := _meaning(sources)):
-        return f"{_full(meaning)} {_code(default[1])} where there is none."
+        return f"{_as_sentence(meaning)} {_code(default[1])} where there is none."
     if number := _ROW_NUMBER.match(expression):
         return f"Row number within {_code(number[1])}, ordered by {_code(number[2])}."
     if not expression or len(expression) > _MAX_EXPRESSION or _case_values(expression):
@@ -193,7 +193,7 @@ def _with_meaning(text: str, sources: Sequence[Source]) -> str:
     meaning = _meaning(sources).partition(". ")[0]
     if not meaning or meaning in text:
         return text
-    longer = f"{text} {_code(sources[0][1])}: {_full(meaning)}"
+    longer = f"{text} {_code(sources[0][1])}: {_as_sentence(meaning)}"
     return longer if len(longer.split()) <= _MAX_WORDS else text
 
 
@@ -203,7 +203,7 @@ def _meaning(sources: Sequence[Source]) -> str:
     return "" if "`" in text or "One of " in text else text
 
 
-def _full(text: str) -> str:
+def _as_sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 

@@ -198,7 +198,7 @@ def build_request(
             wording,
             node,
             missing.columns,
-            lambda one: request_with(one).expected_usage.input_tokens,
+            lambda candidate: request_with(candidate).expected_usage.input_tokens,
             max_prompt_tokens,
         )
     return request_with(wording)
@@ -291,8 +291,8 @@ def _columns_of(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     # A mapping without a description was cut off before it, or is about something else.
-    speaks = {k: v for k, v in value.items() if not isinstance(v, Mapping) or "description" in v}
-    texts = {str(key): _text_of(given) for key, given in speaks.items()}
+    answered = {k: v for k, v in value.items() if not isinstance(v, Mapping) or "description" in v}
+    texts = {str(key): _text_of(given) for key, given in answered.items()}
     return {key: text for key, text in texts.items() if text is None or isinstance(text, str)}
 
 
@@ -322,9 +322,9 @@ def read_texts(answer: DocumentationAnswer, missing: Missing) -> NodeTexts:
     given = answer.columns
     if _prompt_kind(missing) == "column" and has_description:
         given = {missing.columns[0]: answer.description}
-    matched = _ColumnNames(missing.columns)
+    column_names = _ColumnNames(missing.columns)
     for key, value in given.items():
-        name = matched.find(key)
+        name = column_names.find(key)
         if name is None:
             texts.invented.append(key)
         elif (text := clean_text(value)) is None:

@@ -232,8 +232,8 @@ def _from_file(path: Path) -> Prompts:
     variables = _texts_by_name(content.get("variables"), path, "variables")
     for name in variables:
         if name in PLACEHOLDERS or not _PLACEHOLDER.fullmatch(f"{{{name}}}"):
-            taken = "is a built-in placeholder" if name in PLACEHOLDERS else "is not one word"
-            raise LLMConfigError(f"{path}: variables: {name!r} {taken}; give it another name.")
+            problem = "is a built-in placeholder" if name in PLACEHOLDERS else "is not one word"
+            raise LLMConfigError(f"{path}: variables: {name!r} {problem}; give it another name.")
     rules = content.get("rules")
     if rules is not None and not isinstance(rules, list):
         raise LLMConfigError(f"{path}: rules must be a list of sentences, not {_kind(rules)}.")
@@ -324,10 +324,10 @@ def placeholders_of(key: str, variables: Iterable[str] = ()) -> list[str]:
 
 
 def _check_placeholders(template: str, where: str, key: str, variables: Mapping[str, str]) -> None:
-    known = placeholders_of(key, variables)
+    placeholders = placeholders_of(key, variables)
     for name in _PLACEHOLDER.findall(template):
-        if name not in known:
+        if name not in placeholders:
             raise LLMConfigError(
-                f"{where} has an unknown placeholder {{{name}}}.{did_you_mean(name, known)} "
-                f"There are: {', '.join(f'{{{n}}}' for n in known)}."
+                f"{where} has an unknown placeholder {{{name}}}.{did_you_mean(name, placeholders)} "
+                f"There are: {', '.join(f'{{{n}}}' for n in placeholders)}."
             )

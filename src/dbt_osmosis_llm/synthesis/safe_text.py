@@ -77,15 +77,15 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _plain(found: re.Match[str]) -> str:
-    label = found["label"]
-    if found["code"]:
-        return found[0]
+def _plain(markup: re.Match[str]) -> str:
+    label = markup["label"]
+    if markup["code"]:
+        return markup[0]
     if label is not None:
         # An address stays to be seen: whether it may be written is for others to say.
-        target = found["target"]
+        target = markup["target"]
         return f"{label} ({target})" if _ADDRESS.match(target) and target != label else label
-    return found["link"] or (" " if found["line"] else found["inner"])
+    return markup["link"] or (" " if markup["line"] else markup["inner"])
 
 
 def _without_block(line: str) -> str:

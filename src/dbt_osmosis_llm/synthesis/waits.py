@@ -67,10 +67,10 @@ def waits_for(nodes: Iterable[Ties]) -> dict[str, list[str]]:
 
 def _without_implied(wanted: int, ids: list[str], awaited: list[int]) -> tuple[list[str], int]:
     """Return the nodes that imply all that are wanted, and the set of all that these imply."""
-    found: list[str] = []
+    implying: list[str] = []
     closure = 0
     while left := wanted & ~closure:
         last = left.bit_length() - 1  # what implies it would stand behind it
-        found.append(ids[last])
+        implying.append(ids[last])
         closure |= (1 << last) | awaited[last]
-    return found, closure
+    return implying, closure

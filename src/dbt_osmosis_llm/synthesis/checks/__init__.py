@@ -72,19 +72,19 @@ def check_texts(
         texts: Column name to text; the empty name stands for the table itself.
         shown: What else the model was told, such as a glossary: what that names is known, too.
     """
-    known = _Known(evidence, shown)
-    same = dict(_same_texts(known, texts))
+    index = _EvidenceIndex(evidence, shown)
+    same_texts = dict(_same_texts(index, texts))
     complaints: list[Complaint] = []
     for name, text in texts.items():
         if text.strip():
-            found = list(_Check(known, name, text).complaints())
-            if name in same:
-                found.append((ComplaintKind.SAME_TEXT, same[name]))
-            complaints.extend(Complaint(name, kind, message) for kind, message in found)
+            faults = list(_Check(index, name, text).complaints())
+            if name in same_texts:
+                faults.append((ComplaintKind.SAME_TEXT, same_texts[name]))
+            complaints.extend(Complaint(name, kind, message) for kind, message in faults)
     return complaints
 
 
-class _Known:
+class _EvidenceIndex:
     """All that the evidence names, and what it says of single columns."""
 
     def __init__(self, node: NodeEvidence, shown: Iterable[str]) -> None:
@@ -137,8 +137,8 @@ def strings_of(evidence: object) -> Iterator[str]:
     elif is_dataclass(evidence):
         yield from strings_of([getattr(evidence, field.name) for field in fields(evidence)])
     elif isinstance(evidence, (tuple, list)):
-        for one in evidence:
-            yield from strings_of(one)
+        for item in evidence:
+            yield from strings_of(item)
 
 
 def _sizes(node: NodeEvidence) -> Iterator[int]:
@@ -184,12 +184,12 @@ _DATE_FORMAT = re.compile(r"(?:[YMDHSITZ]{1,14}|[ymdhs]{2,14})(?:12|24)?\Z")
 class _Check:
     """All about one text that does not need the other texts."""
 
-    def __init__(self, known: _Known, name: str, text: str) -> None:
-        self._known = known
+    def __init__(self, index: _EvidenceIndex, name: str, text: str) -> None:
+        self._index = index
         self._is_table = not name
-        self._name = name.strip('"`') or known.node.name
-        self._tests = known.columns.get(name, _NO_COLUMN).tests
-        self._lineage = known.lineage(name) if name else None
+        self._name = name.strip('"`') or index.node.name
+        self._tests = index.columns.get(name, _NO_COLUMN).tests
+        self._lineage = index.lineage(name) if name else None
         self._text = without_links(text)
         self._prose = prose_of(self._text)
         self._english = is_english(text)
@@ -207,19 +207,19 @@ class _Check:
         return ((kind, message) for kind, message in messages.items() if message)
 
     def _restates_name(self) -> str | None:
-        said = stems(pieces(self._text)) - _EMPTY_STEMS - self._name_stems
+        new_stems = stems(pieces(self._text)) - _EMPTY_STEMS - self._name_stems
         if self._is_table:
-            said -= _LAYERS
+            new_stems -= _LAYERS
             if any(phrases.grains_in(self._text)):
                 return None
         if self._name_stems & _TIME_STEMS:
-            said -= _TIME_STEMS
-        more = None if said else self._what_evidence_adds()
-        return more and f"only repeats the name {_shown(self._name)}; {more}"
+            new_stems -= _TIME_STEMS
+        advice = None if new_stems else self._what_evidence_adds()
+        return advice and f"only repeats the name {_shown(self._name)}; {advice}"
 
     def _what_evidence_adds(self) -> str | None:
         """Return what a text could say besides the name, None if nothing."""
-        facts, lineage = self._known.node.facts, self._lineage
+        facts, lineage = self._index.node.facts, self._lineage
         if self._is_table:
             shaped = facts.filters or facts.joins or facts.group_by or facts.row_number_partition
             if shaped or facts.set_operations or facts.distinct:
@@ -229,7 +229,7 @@ class _Check:
         # A function's name says how, not what.
         if expression and self._adds(re.sub(r"\w+\(", "(", expression)):
             return f"say what it is made of: {_cut(expression)}"
-        for text in self._known.leaf_texts(lineage):
+        for text in self._index.leaf_texts(lineage):
             if self._adds(text):
                 return f"the column it comes from says: {_cut(text)}"
         tests = [test for test in self._tests if test != "never null"]
@@ -237,9 +237,9 @@ class _Check:
 
     def _adds(self, text: str) -> bool:
         words = (word for word in TOKEN.findall(text) if word.lower() not in SQL_WORDS)
-        meant = stems(p for word in words for p in pieces(word) if not p.isdigit())
+        text_stems = stems(p for word in words for p in pieces(word) if not p.isdigit())
         return bool(
-            meant - self._name_stems - _EMPTY_STEMS - self._known.table_stems - {"id", "key"}
+            text_stems - self._name_stems - _EMPTY_STEMS - self._index.table_stems - {"id", "key"}
         )
 
     def _claims_uniqueness(self) -> str | None:
@@ -264,19 +264,19 @@ class _Check:
         """Tell whether something says that no value repeats, or none within a scope."""
         if any(_SAID_TO_BE_UNIQUE.search(test) for test in self._tests):
             return True
-        keys = [key for key in self._known.node.keys if self._name.lower() in key]
+        keys = [key for key in self._index.node.keys if self._name.lower() in key]
         if any(scoped or len(key) == 1 for key in keys):
             return True
         return self._is_grain_in_words() or self._is_grain_in_sql(scoped)
 
     def _is_grain_in_words(self) -> bool:
-        for _, thing in phrases.grains_in(self._known.node.description):
+        for _, thing in phrases.grains_in(self._index.node.description):
             if thing and (thing == self._identified or not self._identified):
                 return True
         return False
 
     def _is_grain_in_sql(self, scoped: bool) -> bool:
-        facts = self._known.node.facts
+        facts = self._index.node.facts
         lineage = self._lineage
         if lineage is None or not lineage.expression:
             return False
@@ -294,13 +294,13 @@ class _Check:
         return keeps_rows and self._is_said_upstream()
 
     def _is_said_upstream(self) -> bool:
-        texts = self._known.leaf_texts(self._lineage)
+        texts = self._index.leaf_texts(self._lineage)
         return any(_SAID_TO_BE_UNIQUE.search(text) for text in texts)
 
     def _names_unknown(self) -> str | None:
         words = dict.fromkeys([*self._unknown_names(), *self._unknown_values()])
         expression = self._lineage.expression if self._lineage else None
-        figures = self._known.figures.unknown_in(self._text, self._name, expression)
+        figures = self._index.figures.unknown_in(self._text, self._name, expression)
         numbers = dict.fromkeys(figures)
         unknown = [*map(_quoted, words), *map(_cut, numbers)]
         if not unknown:
@@ -322,7 +322,7 @@ class _Check:
             word = token[0]
             is_call = code[token.end() : token.end() + 1] == "("
             is_phrase = len(tokens) > 1 and "_" not in word
-            is_known = self._is_known_word(word) or word.lower() in self._known.table_names
+            is_known = self._is_known_word(word) or word.lower() in self._index.table_names
             if not (is_call or is_known or (is_phrase and self._is_in_phrases(word))):
                 yield word
 
@@ -331,17 +331,17 @@ class _Check:
         for value in quotes_of(self._text) if self._english else ():
             # One known word in several is enough: people quote what they put in a word of theirs.
             words = [word for word in TOKEN.findall(value) if word.lower() not in FUNCTION_WORDS]
-            known = (self._is_known_word(word) or self._is_in_phrases(word) for word in words)
-            if words and not any(known):
+            are_known = (self._is_known_word(word) or self._is_in_phrases(word) for word in words)
+            if words and not any(are_known):
                 yield value
 
     def _is_known_word(self, word: str) -> bool:
         if word[0].isdigit() or word.lower() in SQL_WORDS or _DATE_FORMAT.match(word):
             return True
-        return self._known.has_name(word)
+        return self._index.has_name(word)
 
     def _is_in_phrases(self, word: str) -> bool:
-        return word.lower() in FUNCTION_WORDS or self._known.pieces.issuperset(pieces(word))
+        return word.lower() in FUNCTION_WORDS or self._index.pieces.issuperset(pieces(word))
 
     def _is_too_long(self) -> str | None:
         words = word_count(self._text)
@@ -365,18 +365,18 @@ def _holds(expression: str, key: str) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", expression) is not None
 
 
-def _same_texts(known: _Known, texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _same_texts(index: _EvidenceIndex, texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each column whose text another one made of other columns has before it."""
-    first: dict[str, str] = {}
-    for column in known.node.columns:
+    first_column: dict[str, str] = {}
+    for column in index.node.columns:
         if column.description and column.name not in texts:
-            first.setdefault(_letters(column.description), column.name)
+            first_column.setdefault(_letters(column.description), column.name)
     for name, text in texts.items():
         letters = _letters(text)
         if not name or not letters:
             continue
-        other = first.setdefault(letters, name)
-        if other != name and _have_other_leaves(known, name, other, letters):
+        other = first_column.setdefault(letters, name)
+        if other != name and _have_other_leaves(index, name, other, letters):
             yield name, f"is that of {_shown(other)}, too, which is made of other columns"
 
 
@@ -384,12 +384,12 @@ def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text.casefold()))
 
 
-def _have_other_leaves(known: _Known, name: str, other: str, letters: str) -> bool:
-    one, two = known.lineage(name), known.lineage(other)
-    if one is None or two is None or _leaves(one) == _leaves(two):
+def _have_other_leaves(index: _EvidenceIndex, name: str, other: str, letters: str) -> bool:
+    lineage, other_lineage = index.lineage(name), index.lineage(other)
+    if lineage is None or other_lineage is None or _leaves(lineage) == _leaves(other_lineage):
         return False
     # Columns that are said to mean the same upstream mean the same here.
-    texts = [map(_letters, known.leaf_texts(lineage)) for lineage in (one, two)]
+    texts = [map(_letters, index.leaf_texts(each)) for each in (lineage, other_lineage)]
     return not all(letters in of_leaves for of_leaves in texts)
 
 

@@ -119,13 +119,13 @@ class Figures:
         calls = self._calendar_parts if expression is None else _calendar_parts(expression)
         parts = calls.union(pieces(name))
         largest = max((_LARGEST.get(part, 1) for part in parts), default=1)
-        for found in _NUMBER.finditer(text):
-            if not self._is_known(text, found, largest, says_percent):
-                yield found["digits"] + ("%" if found["unit"] == "%" else "")
+        for number in _NUMBER.finditer(text):
+            if not self._is_known(text, number, largest, says_percent):
+                yield number["digits"] + ("%" if number["unit"] == "%" else "")
 
-    def _is_known(self, text: str, found: re.Match[str], largest: int, says_percent: bool) -> bool:
-        digits, suffix, unit = found["digits"], found["suffix"], found["unit"].lower()
-        before = text[max(0, found.start() - 16) : found.start()]
+    def _is_known(self, text: str, number: re.Match[str], largest: int, says_percent: bool) -> bool:
+        digits, suffix, unit = number["digits"], number["suffix"], number["unit"].lower()
+        before = text[max(0, number.start() - 16) : number.start()]
         if suffix not in _SUFFIXES or unit in _NO_UNIT or _PART_OF_A_WORD.search(before):
             return True
         if _STANDARD.search(before):
@@ -167,11 +167,11 @@ class Figures:
     def _numbers(self) -> set[Decimal | str]:
         # Zero and one say yes and no, and what takes the place of null.
         numbers: set[Decimal | str] = {Decimal(0), Decimal(1), *map(Decimal, self._sizes)}
-        for found in _NUMBER.finditer(self._text):
-            numbers |= _readings(found["digits"])
-            for part in _DIGITS.findall(found["digits"]):
+        for number in _NUMBER.finditer(self._text):
+            numbers |= _readings(number["digits"])
+            for part in _DIGITS.findall(number["digits"]):
                 numbers |= _readings(part)
-        numbers.update(Decimal(found[0]) for found in _EXPONENT.finditer(self._text))
+        numbers.update(Decimal(number[0]) for number in _EXPONENT.finditer(self._text))
         words = self._words & _VALUE_OF_WORD.keys()
         return numbers.union(Decimal(_VALUE_OF_WORD[word]) for word in words)
 

@@ -66,13 +66,13 @@ _BEFORE_A_MONTH = re.compile(
 
 def opener_of(prose: str) -> str | None:
     """Return the opener that a text begins with in place of the thing itself."""
-    found = _OPENER.match(prose)
-    return found[0] if found else None
+    opener = _OPENER.match(prose)
+    return opener[0] if opener else None
 
 
 def filler_in(prose: str) -> Iterator[str]:
     """Yield what a text says of its use instead of its meaning."""
-    yield from (found[0].strip(", ") for found in _FILLER.finditer(prose))
+    yield from (filler[0].strip(", ") for filler in _FILLER.finditer(prose))
     for sentence in _SENTENCE_END.split(prose):
         used = _USED.search(sentence)
         purpose = _ANALYSIS.search(sentence, used.end()) if used else None
@@ -138,15 +138,15 @@ class Claim(NamedTuple):
 
 def claims_in(prose: str) -> Iterator[Claim]:
     """Yield what a text says of uniqueness; an "identifier" alone says nothing."""
-    for found in _CLAIM.finditer(prose):
-        before = prose[max(0, found.start() - 60) : found.start()]
-        after = prose[found.end() : found.end() + 60]
-        is_primary = found[0].lower().startswith("primary")
+    for claim in _CLAIM.finditer(prose):
+        before = prose[max(0, claim.start() - 60) : claim.start()]
+        after = prose[claim.end() : claim.end() + 60]
+        is_primary = claim[0].lower().startswith("primary")
         is_others = _OTHERS_KEY_AFTER.search(before) or _OF_ANOTHER.match(after)
         if not (is_primary and is_others) and not _NO_CLAIM_AFTER.search(before):
-            is_scoped = _IN_A_SCOPE.match(found[0] + after) is not None
-            of_a_thing = found[0].lower().startswith("unique ") and not is_scoped
-            yield Claim(found[0].strip(", "), is_scoped, of_a_thing)
+            is_scoped = _IN_A_SCOPE.match(claim[0] + after) is not None
+            of_a_thing = claim[0].lower().startswith("unique ") and not is_scoped
+            yield Claim(claim[0].strip(", "), is_scoped, of_a_thing)
 
 
 def grains_in(text: str) -> Iterator[tuple[str, set[str]]]:
@@ -154,12 +154,12 @@ def grains_in(text: str) -> Iterator[tuple[str, set[str]]]:
 
     Of a row per this and that the stems have "and", so that they equal no column's.
     """
-    for found in _GRAIN.finditer(" ".join(text.replace("`", "").split())):
+    for grain in _GRAIN.finditer(" ".join(text.replace("`", "").split())):
         words: list[str] = []
-        for word in pieces(found[1]):
+        for word in pieces(grain[1]):
             if word in FUNCTION_WORDS and word not in ("and", "or"):
                 if words:
                     break
             else:
                 words.append(word)
-        yield found[0].strip(), stems(words) - KEY_STEMS
+        yield grain[0].strip(), stems(words) - KEY_STEMS

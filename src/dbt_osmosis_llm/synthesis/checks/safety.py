@@ -46,31 +46,31 @@ def refusals(
     Returns:
         The names of such texts, each with one line that goes on from "the text".
     """
-    known = _Vouched(evidence, shown)
-    reasons = {name: _reason(text, known, any_script=any_script) for name, text in texts.items()}
+    vouched = _Vouched(evidence, shown)
+    reasons = {name: _reason(text, vouched, any_script=any_script) for name, text in texts.items()}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _reason(text: str, known: _Vouched, *, any_script: bool) -> str | None:
+def _reason(text: str, vouched: _Vouched, *, any_script: bool) -> str | None:
     if len(text) > MAX_CHARS:
         return f"has {len(text):,} characters; at most {MAX_CHARS:,} are written"
-    script = None if any_script or text.isascii() else _foreign_script(text, known)
+    script = None if any_script or text.isascii() else _foreign_script(text, vouched)
     if script:
         return f"is written in {script}, which neither the evidence nor the prompts are"
     # As it looks in the end: entities and letters of full width hide what stands there.
     text = html.unescape(text) if "&" in text else text
     text = text if text.isascii() else unicodedata.normalize("NFKC", text)
     for address in _addresses_in(text) if _MAY_BE_ADDRESS.search(text) else ():
-        if not known.has_address(address):
+        if not vouched.has_address(address):
             return f"has the address {_quoted(address)}, which the evidence does not"
-    for found in _COMMAND.finditer(text):
-        command = found[0].rstrip(_AFTER)
-        if not known.has_words(command):
+    for match in _COMMAND.finditer(text):
+        command = match[0].rstrip(_AFTER)
+        if not vouched.has_words(command):
             return f"has the command {_quoted(command)}, which the evidence does not"
     if words := _TO_A_MODEL.search(text):
         return f"repeats an instruction to a model, {_quoted(words[0])}"
     for words in _OF_A_MODEL.finditer(text):
-        if not known.has_words(words[0]):
+        if not vouched.has_words(words[0]):
             return f"has words of a model, {_quoted(words[0])}, which the evidence does not"
     return None
 
@@ -112,8 +112,8 @@ _SCHEME = re.compile(r"(?:mailto:|\w+://)?(?:www\.)?")
 
 def _addresses_in(text: str) -> Iterator[str]:
     """Yield URLs, e-mail addresses and domains as they stand in a text."""
-    for found in _ADDRESS.finditer(text):
-        yield found[0].rstrip(f"{_AFTER}/")
+    for address in _ADDRESS.finditer(text):
+        yield address[0].rstrip(f"{_AFTER}/")
 
 
 _SHELLS = "(?:ba|z|k|da|fi)?sh"
@@ -198,7 +198,9 @@ class _Vouched:
         node = self._evidence
         sql = (_COMMENT.sub(" ", part) for part in strings_of([node.sql or "", node.facts]))
         rest = strings_of(replace(node, sql=None, facts=EMPTY_FACTS))
-        texts = (one for one in rest if not (_TO_A_WRITER.search(one) or _TO_A_MODEL.search(one)))
+        texts = (
+            text for text in rest if not (_TO_A_WRITER.search(text) or _TO_A_MODEL.search(text))
+        )
         return " ".join(" \0 ".join([*sql, *texts, *self._shown]).lower().split())
 
     @cached_property
@@ -247,9 +249,9 @@ def _script(letter: str) -> str:
     return "" if first in _LATIN_OR_SIGN else first.capitalize()
 
 
-def _foreign_script(text: str, known: _Vouched) -> str | None:
+def _foreign_script(text: str, vouched: _Vouched) -> str | None:
     """Return the script that nothing vouches for of a good part of a text's letters."""
     letters = [_script(letter) for letter in text if letter.isalpha()]
-    foreign = Counter(script for script in letters if script and script not in known.scripts)
+    foreign = Counter(script for script in letters if script and script not in vouched.scripts)
     is_language = sum(foreign.values()) >= max(_MIN_FOREIGN_LETTERS, len(letters) / 4)
     return foreign.most_common(1)[0][0] if is_language else None

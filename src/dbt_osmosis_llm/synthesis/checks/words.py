@@ -129,7 +129,7 @@ def without_code(text: str) -> str:
 
 def quotes_of(text: str) -> list[str]:
     """Return what stands in quotes, back-ticks left out; an apostrophe is none."""
-    return ["".join(filter(None, found.groups())) for found in _QUOTED.finditer(without_code(text))]
+    return ["".join(filter(None, quote.groups())) for quote in _QUOTED.finditer(without_code(text))]
 
 
 def prose_of(text: str) -> str:
