@@ -116,7 +116,7 @@ def _as_json(report: CheckReport) -> Iterator[str]:
             "file": table.file or None,
             "texts": table.texts,
             "missing": list(table.missing),
-            "stale": [{"column": name, **asdict(one)} for name, one in table.stale.items()],
+            "stale": [{"column": name, **asdict(change)} for name, change in table.stale.items()],
             "orphaned": list(table.orphaned),
             "conflicting": [
                 {"column": name, "differs_from": other} for name, other in table.conflicting.items()
@@ -124,14 +124,14 @@ def _as_json(report: CheckReport) -> Iterator[str]:
             "is_checked": not table.is_unknown,
         }
 
-    found = {
+    result = {
         "coverage": round(report.coverage, 2),
         "texts": report.texts,
         "missing": report.missing,
         "nodes": [plain(table) for table in report.tables],
         "orphaned_nodes": list(report.orphaned),
     }
-    yield json.dumps(found, indent=2)
+    yield json.dumps(result, indent=2)
 
 
 def _as_github(report: CheckReport) -> Iterator[str]:

@@ -43,16 +43,16 @@ def explain(
 
     flags = by_name(take_flags(kwargs))
     with stdout_to_stderr(), user_errors():
-        found = _explained(node, column, project_dir, flags, kwargs, prompt=prompt)
+        facts = _explained(node, column, project_dir, flags, kwargs, prompt=prompt)
     if as_json:
-        tables.print_json(found)
+        tables.print_json(facts)
         return
     if column is None:
-        _print_table(found)
+        _print_table(facts)
     else:
-        _print_column(found)
+        _print_column(facts)
     if prompt:
-        _print_prompts(found.get("requests") or list(filter(None, [found.get("request")])))
+        _print_prompts(facts.get("requests") or list(filter(None, [facts.get("request")])))
 
 
 def _explained(
@@ -114,19 +114,19 @@ def _table_id(name: str, names: Mapping[str, Collection[str]]) -> str:
 
     if name in names:
         return name
-    found = [uid for uid, own in names.items() if name in own]
-    if not found:
+    ids = [uid for uid, called in names.items() if name in called]
+    if not ids:
         folded = name.lower()
-        found = [uid for uid, own in names.items() if folded in map(str.lower, (uid, *own))]
-    if not found:
-        known = {called.lower(): called for own in names.values() for called in own}
-        hint = did_you_mean(name, known)
+        ids = [uid for uid, called in names.items() if folded in map(str.lower, (uid, *called))]
+    if not ids:
+        by_lower = {each.lower(): each for called in names.values() for each in called}
+        hint = did_you_mean(name, by_lower)
         raise UserError(f"No model, source table or seed is named {name!r}.{hint}")
-    if len(found) > 1:
-        shown = ", ".join(found[:_MAX_CANDIDATES])
-        more = f" and {len(found) - _MAX_CANDIDATES} more" if len(found) > _MAX_CANDIDATES else ""
+    if len(ids) > 1:
+        shown = ", ".join(ids[:_MAX_CANDIDATES])
+        more = f" and {len(ids) - _MAX_CANDIDATES} more" if len(ids) > _MAX_CANDIDATES else ""
         raise UserError(f"Several tables are named {name!r}; give one of {shown}{more}.")
-    return found[0]
+    return ids[0]
 
 
 def _column_name(name: str, columns: Sequence[str], table: str) -> str:
@@ -139,84 +139,87 @@ def _column_name(name: str, columns: Sequence[str], table: str) -> str:
     from dbt_osmosis_llm.config import did_you_mean
 
     wanted = name.strip('"`').lower()
-    found = [known for known in columns if known.strip('"`').lower() == wanted]
+    matching = [column for column in columns if column.strip('"`').lower() == wanted]
     if name in columns:
         return name
-    if len(found) > 1:
-        raise UserError(f"{table} has several columns {name!r}; give one of {', '.join(found)}.")
-    if not found:
+    if len(matching) > 1:
+        raise UserError(f"{table} has several columns {name!r}; give one of {', '.join(matching)}.")
+    if not matching:
         hint = did_you_mean(name, columns)
-        known = f" It has {', '.join(columns) or 'none that dbt-osmosis knows'}."
-        raise UserError(f"{table} has no column {name!r}.{hint or known}")
-    return found[0]
+        listing = f" It has {', '.join(columns) or 'none that dbt-osmosis knows'}."
+        raise UserError(f"{table} has no column {name!r}.{hint or listing}")
+    return matching[0]
 
 
-def _print_table(found: Mapping[str, Any]) -> None:
+def _print_table(facts: Mapping[str, Any]) -> None:
     from dbt_osmosis_llm.cli import tables
 
-    kinds = dict.fromkeys(filter(None, (found["resource_type"], found["materialization"])))
-    grain = (f"{', '.join(one['columns'] or ['row'])} ({one['why']})" for one in found["grain"])
-    joins = (f"{j['kind']} {j['table']} on {j['condition'] or 'nothing'}" for j in found["joins"])
+    kinds = dict.fromkeys(filter(None, (facts["resource_type"], facts["materialization"])))
+    grain = (f"{', '.join(key['columns'] or ['row'])} ({key['why']})" for key in facts["grain"])
+    joins = (f"{j['kind']} {j['table']} on {j['condition'] or 'nothing'}" for j in facts["joins"])
     tables.print_facts(
         {
-            "table": found["name"],
-            "unique id": found["node"],
+            "table": facts["name"],
+            "unique id": facts["node"],
             "kind": ", ".join(kinds),
-            "YAML file": found["yaml_file"] or "none",
-            "text": _one_line(found["text"]),
-            "what happens": found["why"],
-            "SQL": _sql(found["sql"]),
+            "YAML file": facts["yaml_file"] or "none",
+            "text": _one_line(facts["text"]),
+            "what happens": facts["why"],
+            "SQL": _sql(facts["sql"]),
             "one row per": "; per ".join(grain),
             "joins": "; ".join(joins),
-            "filters": "; ".join(found["filters"]),
-            "set operations": ", ".join(found["set_operations"]),
-            "tests": "; ".join(found["tests"]),
-            "requests": "; ".join(map(_request, found["requests"])),
-            "asked first": _asked_first(found),
+            "filters": "; ".join(facts["filters"]),
+            "set operations": ", ".join(facts["set_operations"]),
+            "tests": "; ".join(facts["tests"]),
+            "requests": "; ".join(map(_request, facts["requests"])),
+            "asked first": _asked_first(facts),
         }
     )
-    if found["reads"]:
+    if facts["reads"]:
         tables.print_title("reads")
         tables.print_facts(
-            {one["name"]: f"{_one_line(one['text'])}{_place(one)}" for one in found["reads"]}
+            {
+                table["name"]: f"{_one_line(table['text'])}{_place(table)}"
+                for table in facts["reads"]
+            }
         )
-    if columns := found["columns"]:
+    if columns := facts["columns"]:
         tables.print_title("columns")
         names = ("column", "type", "kind", "why")
         for line in _aligned(tuple(column[name] or "" for name in names) for column in columns):
             click.echo(tables.printable(line))
 
 
-def _print_column(found: Mapping[str, Any]) -> None:
+def _print_column(facts: Mapping[str, Any]) -> None:
     from dbt_osmosis_llm.cli import tables
 
     uses = (
         f"{use['table']}.{use['column']}" + (f": {_one_line(use['text'])}" if use["text"] else "")
-        for use in found["used_as"]
+        for use in facts["used_as"]
     )
     tables.print_facts(
         {
-            "column": f"{found['table']}.{found['column']}",
-            "type": found["type"],
-            "kind": found["kind"],
-            "expression": found["expression"],
-            "SQL": _sql(found["sql"]),
-            "text": _one_line(found["text"]) if found["text"] else "none",
-            "what happens": found["why"],
-            "tests": ", ".join(found["tests"]),
-            "tags": ", ".join(found["tags"]),
-            "meta": ", ".join(f"{key}={value}" for key, value in found["meta"].items()),
+            "column": f"{facts['table']}.{facts['column']}",
+            "type": facts["type"],
+            "kind": facts["kind"],
+            "expression": facts["expression"],
+            "SQL": _sql(facts["sql"]),
+            "text": _one_line(facts["text"]) if facts["text"] else "none",
+            "what happens": facts["why"],
+            "tests": ", ".join(facts["tests"]),
+            "tags": ", ".join(facts["tags"]),
+            "meta": ", ".join(f"{key}={value}" for key, value in facts["meta"].items()),
             "used as": "; ".join(uses),
-            "request": _request(found["request"]) if found["request"] else None,
-            "asked first": _asked_first(found),
+            "request": _request(facts["request"]) if facts["request"] else None,
+            "asked first": _asked_first(facts),
         }
     )
-    if found["text_from"]:
+    if facts["text_from"]:
         tables.print_title("its text comes from")
-        _print_chain(found["text_from"])
-    if found["made_of"]:
+        _print_chain(facts["text_from"])
+    if facts["made_of"]:
         tables.print_title("made of")
-    for leaf in found["made_of"]:
+    for leaf in facts["made_of"]:
         line = f"{leaf['table']}.{leaf['column']}: {_one_line(leaf['text'])}"
         click.echo(tables.printable(line))
         _print_chain(leaf["text_from"])
@@ -243,9 +246,9 @@ def _print_prompts(requests: Sequence[Mapping[str, Any]]) -> None:
             click.echo(tables.printable(message["content"]))
 
 
-def _asked_first(found: Mapping[str, Any]) -> str:
+def _asked_first(facts: Mapping[str, Any]) -> str:
     """Return the tables whose new texts stand in a prompt."""
-    return ", ".join(dict.fromkeys(one["table"] for one in found["asked_first"]))
+    return ", ".join(dict.fromkeys(text["table"] for text in facts["asked_first"]))
 
 
 def _aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
@@ -261,9 +264,9 @@ def _one_line(text: str | None) -> str:
     return " ".join(text.split()) if text else "(no text)"
 
 
-def _place(one: Mapping[str, Any]) -> str:
-    doc = one["doc"] and f"doc block {one['doc']}"
-    places = ", ".join(filter(None, (one["file"], doc)))
+def _place(place: Mapping[str, Any]) -> str:
+    doc = place["doc"] and f"doc block {place['doc']}"
+    places = ", ".join(filter(None, (place["file"], doc)))
     return f" (in {places})" if places else ""
 
 

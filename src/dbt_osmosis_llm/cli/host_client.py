@@ -29,7 +29,7 @@ class HostClient:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: tuple[Any, str] | None = None
+        self._client_and_model: tuple[Any, str] | None = None
         self._settings: Settings | None = None
         self._stats: LLMUsageStats | None = None
         self._recording: Recording | None = None
@@ -50,7 +50,7 @@ class HostClient:
 
         with self._lock:
             self.is_used = True
-            if self._made is None:
+            if self._client_and_model is None:
                 self._settings, project_dir = _command_settings()
                 config = LLMConfig.from_env(self._settings)
                 stack = ClientStack()
@@ -64,8 +64,8 @@ class HostClient:
                     command=command.command_path if command else "",
                     selection=typed_selection(command.params if command else {}),
                 )
-                self._made = facade.chat_client(config, self._recorded, stack=stack)
-            return self._made
+                self._client_and_model = facade.chat_client(config, self._recorded, stack=stack)
+            return self._client_and_model
 
     def _recorded(self, client: LLMClient, config: LLMConfig) -> LLMClient:
         if self._recording is None:

@@ -30,8 +30,8 @@ Record = TypeVar("Record")
 
 def _age(context: click.Context, option: click.Parameter, value: str) -> float:
     """Return the days of ``12h``, ``90d`` or ``8w``."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", value.strip().lower())
-    days = float(found[1]) * _DAYS[found[2]] if found else _MAX_DAYS + 1
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", value.strip().lower())
+    days = float(match[1]) * _DAYS[match[2]] if match else _MAX_DAYS + 1
     if days > _MAX_DAYS:
         raise click.BadParameter(f"{value!r} is no age; write it as 12h, 90d or 8w.")
     return days
@@ -115,13 +115,13 @@ def runs(project_dir: str, run_id: str | None, limit: int, *, as_json: bool) -> 
             tables.print_run(run, numbers, as_json=as_json)
             return
         # One more than is shown tells whether there are more.
-        found = ledger.runs(limit=limit + 1 if limit else None)
+        records = ledger.runs(limit=limit + 1 if limit else None)
         by_run = {}
-        if found:
-            groups = statistics(ledger, "run", since=_newest(found, limit)[0].started_at)
+        if records:
+            groups = statistics(ledger, "run", since=_newest(records, limit)[0].started_at)
             by_run = {group.group["run_id"]: group for group in groups}
-    tables.print_runs(_newest(found, limit), by_run, as_json=as_json)
-    _say_if_more(found, limit)
+    tables.print_runs(_newest(records, limit), by_run, as_json=as_json)
+    _say_if_more(records, limit)
 
 
 @click.command()
@@ -145,11 +145,11 @@ def calls(
     with open_ledger(project_dir) as ledger:
         if run_id is not None:
             run_id = find_run(ledger, run_id).run_id
-        found = ledger.query(run_id=run_id, limit=limit + 1 if limit else None, **filters)
-        if run_id is not None and not found:
+        records = ledger.query(run_id=run_id, limit=limit + 1 if limit else None, **filters)
+        if run_id is not None and not records:
             used_again = len(ledger.hits(run_id=run_id))
-    tables.print_calls(_newest(found, limit), as_json=as_json)
-    _say_if_more(found, limit)
+    tables.print_calls(_newest(records, limit), as_json=as_json)
+    _say_if_more(records, limit)
     if used_again:
         questions = _counted(used_again, "question")
         click.echo(f"Earlier calls had answered {questions} of this run.", err=True)
@@ -164,11 +164,11 @@ def show(project_dir: str, call: str, *, as_json: bool) -> None:
     from dbt_osmosis_llm.cli import tables
 
     with open_ledger(project_dir) as ledger:
-        found = _call(ledger, call)
-        children = ledger.query(parent_call_id=found.call_id)
-        hits = ledger.hits(call_id=found.call_id)
-        texts = ledger.texts(call_id=found.call_id)
-    tables.print_call(found, children, hits, texts, as_json=as_json)
+        record = _call(ledger, call)
+        children = ledger.query(parent_call_id=record.call_id)
+        hits = ledger.hits(call_id=record.call_id)
+        texts = ledger.texts(call_id=record.call_id)
+    tables.print_call(record, children, hits, texts, as_json=as_json)
 
 
 @click.command()
@@ -252,13 +252,13 @@ def verify(project_dir: str) -> None:
 COMMANDS = (runs, calls, show, stats, prune, verify)
 
 
-def _newest(found: Sequence[Record], limit: int) -> Sequence[Record]:
+def _newest(records: Sequence[Record], limit: int) -> Sequence[Record]:
     """Return the last so many; 0 stands for all."""
-    return found[-limit:]
+    return records[-limit:]
 
 
-def _say_if_more(found: Sequence[Any], limit: int) -> None:
-    if 0 < limit < len(found):
+def _say_if_more(records: Sequence[Any], limit: int) -> None:
+    if 0 < limit < len(records):
         click.echo(f"These are the newest {limit:,}; --limit 0 lists all.", err=True)
 
 
@@ -268,16 +268,16 @@ def _counted(count: int, what: str = "call") -> str:
 
 def find_run(ledger: Ledger, beginning: str) -> Run:
     """Return the one run whose id begins so; anything else is the user's mistake."""
-    found = ledger.runs(run_id=beginning, limit=2)
-    return _only(found, [run.run_id for run in found], "run", beginning)
+    records = ledger.runs(run_id=beginning, limit=2)
+    return _only(records, [run.run_id for run in records], "run", beginning)
 
 
 def _call(ledger: Ledger, beginning: str) -> Call:
-    found = ledger.query(call_id=beginning, limit=2)
-    return _only(found, [call.call_id for call in found], "call", beginning)
+    records = ledger.query(call_id=beginning, limit=2)
+    return _only(records, [call.call_id for call in records], "call", beginning)
 
 
-def _only(found: Sequence[Record], ids: Sequence[str], what: str, beginning: str) -> Record:
+def _only(records: Sequence[Record], ids: Sequence[str], what: str, beginning: str) -> Record:
     """Return the one record that was found.
 
     Raises:
@@ -285,13 +285,13 @@ def _only(found: Sequence[Record], ids: Sequence[str], what: str, beginning: str
     """
     from dbt_osmosis_llm.cli.errors import UserError
 
-    if not found:
+    if not records:
         raise UserError(
             f"No {what}'s id begins with {beginning!r}; dbt-osmosis llm {what}s lists them."
         )
-    if len(found) > 1:
+    if len(records) > 1:
         raise UserError(
             f"Several {what}s' ids begin with {beginning!r}, {' and '.join(ids)} among them; "
             "give more of it."
         )
-    return found[0]
+    return records[0]

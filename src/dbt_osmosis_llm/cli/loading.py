@@ -20,10 +20,10 @@ def _variables(
     context: click.Context, option: click.Parameter, value: str | None
 ) -> Mapping[str, Any] | None:
     """Return the mapping given with ``--vars``."""
-    found = parse_variables(value)
-    if value and value.strip() and found is None:
+    variables = parse_variables(value)
+    if value and value.strip() and variables is None:
         raise click.BadParameter(f"{value!r} is no YAML mapping; write it as '{{key: value}}'.")
-    return found
+    return variables
 
 
 _OPTIONS = (
@@ -61,10 +61,10 @@ def stdout_to_stderr() -> Iterator[None]:
     """
     with ExitStack() as stack:
         with suppress(OSError):  # closed: then nothing gets there anyway
-            kept = os.dup(1)
-            stack.callback(os.close, kept)
+            stdout_copy = os.dup(1)
+            stack.callback(os.close, stdout_copy)
             os.dup2(2, 1)
-            stack.callback(os.dup2, kept, 1)
+            stack.callback(os.dup2, stdout_copy, 1)
         if sys.__stdout__ is not None:
             stack.callback(sys.__stdout__.flush)
         stack.enter_context(redirect_stdout(sys.stderr))

@@ -76,8 +76,8 @@ def setting_options(*names: str) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         for option in OPTIONS:
             if option.name in names and option.flag:
-                made = _click_option(option, option.flag)
-                function.__dict__.setdefault("__click_params__", []).append(made)
+                parameter = _click_option(option, option.flag)
+                function.__dict__.setdefault("__click_params__", []).append(parameter)
         return function
 
     return decorate

@@ -35,10 +35,10 @@ class Progress:
     ) -> None:
         self._console = console or _log_console()
         self._clock = clock
-        self._told_at = clock()
-        shown = self._console.is_terminal and logger.isEnabledFor(logging.INFO)
+        self._plain_line_at = clock()
+        is_live = self._console.is_terminal and logger.isEnabledFor(logging.INFO)
         self._live = (
-            Live(console=self._console, transient=True, refresh_per_second=4) if shown else None
+            Live(console=self._console, transient=True, refresh_per_second=4) if is_live else None
         )
 
     def __enter__(self) -> Progress:
@@ -60,8 +60,8 @@ class Progress:
         if self._live is not None:
             lines = [progress_line(stats), *_latest_failures(stats)]
             self._live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"))
-        elif self._clock() - self._told_at >= _PLAIN_EVERY_S:
-            self._told_at = self._clock()
+        elif self._clock() - self._plain_line_at >= _PLAIN_EVERY_S:
+            self._plain_line_at = self._clock()
             logger.info(progress_line(stats))
 
 

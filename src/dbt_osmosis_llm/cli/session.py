@@ -96,8 +96,8 @@ class Session:
 
         project_dir = context.project.config.project_dir
         root = context.project.runtime_cfg.project_root
-        kept = self.settings.lineage_place(project_dir)
-        cache = FactsCache(kept) if kept and not self.settings.plan_only else None
+        cache_path = self.settings.lineage_place(project_dir)
+        cache = FactsCache(cache_path) if cache_path and not self.settings.plan_only else None
         if cache:
             self._cleanup.callback(cache.close)
         with user_errors():

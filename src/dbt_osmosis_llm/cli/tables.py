@@ -153,7 +153,7 @@ def print_call(
         lists = {"hits": [_plain(hit) for hit in hits], "texts": [_plain(text) for text in texts]}
         print_json({**_plain(call), "children": child_ids, **lists})
         return
-    named = call.answered_by not in (None, call.model)
+    is_alias = call.answered_by not in (None, call.model)
     print_facts(
         {
             "call": call.call_id,
@@ -164,7 +164,7 @@ def print_call(
             "about": _about(call.custom_id, call.part),
             "asked for": call.description,
             "provider": call.provider,
-            "model": f"{call.model} (answers as {call.answered_by})" if named else call.model,
+            "model": f"{call.model} (answers as {call.answered_by})" if is_alias else call.model,
             "parameters": json.dumps(call.request.get("parameters"), ensure_ascii=False),
             "status": call.status,
             "error": ": ".join(filter(None, (call.error_class, call.error))),
@@ -194,12 +194,12 @@ def print_statistics(groups: Sequence[Statistics], by: By) -> None:
     """Print a row of numbers for each group, and one for all together where there are several."""
     names = [{"run_id": "run", "day": "day (UTC)"}.get(name, name) for name in GROUPS[by]]
     numbers = ("calls", "failed", "requests", "hits", "hit rate", "input", "cached", "output")
-    more = ("reasoning", "cost", "median ms", "p95 ms")
-    table = _table(*names, **dict.fromkeys((*numbers, *more), 1))
+    more_numbers = ("reasoning", "cost", "median ms", "p95 ms")
+    table = _table(*names, **dict.fromkeys((*numbers, *more_numbers), 1))
     for group in groups:
-        own = [group.group[name] for name in GROUPS[by]]
-        short = [value[:_ID_DIGITS] if by == "run" else printable(value) for value in own]
-        table.add_row(*short, *_cells(group))
+        values = [group.group[name] for name in GROUPS[by]]
+        shown = [value[:_ID_DIGITS] if by == "run" else printable(value) for value in values]
+        table.add_row(*shown, *_cells(group))
     if len(groups) > 1:
         table.add_row("total", *[""] * (len(names) - 1), *_cells(total(groups)))
     _print_table(table, "No calls on record.")
@@ -285,7 +285,7 @@ def print_title(title: str) -> None:
 
 def print_facts(facts: Mapping[str, Any]) -> None:
     """Print a line for each fact that there is."""
-    known = {name: value for name, value in facts.items() if value not in _NOTHING}
-    width = max(map(len, known), default=0) + 2
-    for name, value in known.items():
+    shown = {name: value for name, value in facts.items() if value not in _NOTHING}
+    width = max(map(len, shown), default=0) + 2
+    for name, value in shown.items():
         click.echo(printable(f"{name + ':':<{width}}{value}"))
