@@ -40,7 +40,7 @@ class Explanation:
         self._project = outlook.project
         self._inspection = outlook.inspection
         self._prompt = prompt
-        self._known: dict[str, NodeEvidence] = {}
+        self._evidence_by_id: dict[str, NodeEvidence] = {}
 
     @property
     def _node(self) -> NodeEvidence:
@@ -48,17 +48,17 @@ class Explanation:
 
     def _evidence(self, node_id: str) -> NodeEvidence:
         """Return what is known of a table at the end of the run."""
-        if node_id not in self._known:
-            self._known[node_id] = self._project.evidence(node_id)
-        return self._known[node_id]
+        if node_id not in self._evidence_by_id:
+            self._evidence_by_id[node_id] = self._project.evidence(node_id)
+        return self._evidence_by_id[node_id]
 
     @cached_property
     def _columns(self) -> dict[str, ColumnEvidence]:
         """The columns that dbt-osmosis has, and then those that only the SQL shows."""
-        found = {column.name: column for column in self._node.columns}
-        known = {plain_name(name) for name in found}
+        columns = {column.name: column for column in self._node.columns}
+        names = {plain_name(name) for name in columns}
         lineages = self._node.facts.columns
-        return found | {n: ColumnEvidence(n) for n in lineages if plain_name(n) not in known}
+        return columns | {n: ColumnEvidence(n) for n in lineages if plain_name(n) not in names}
 
     @property
     def columns(self) -> list[str]:
@@ -182,32 +182,34 @@ class Explanation:
         missing = self._outlook.missing
         if not (missing.description if missing is not None else not self._node.description):
             if not self._node.description and self._inspection.is_unknown(self._node.unique_id, ""):
-                return _told("not_asked", _UNKNOWN)
+                return _verdict_of("not_asked", _UNKNOWN)
             place = _place(self._inspection.text_place(self._node.unique_id))
-            return _told("has_text", f"has a text{_in(place)}", **place)
+            return _verdict_of("has_text", f"has a text{_in(place)}", **place)
         for asked in self._outlook.asked:
             if asked.is_for_table:
-                return _told("asked", f"asked: it has no text{_on_record(asked)}")
-        return _told("not_asked", f"not asked: {self._why_not_asked()}")
+                return _verdict_of("asked", f"asked: it has no text{_on_record(asked)}")
+        return _verdict_of("not_asked", f"not asked: {self._why_not_asked()}")
 
     def _verdict(self, column: ColumnEvidence) -> dict[str, Any]:
         outlook, name = self._outlook, column.name
         # Not by its text: that may be there and be one that cannot be read.
         missing = outlook.missing
         if missing is not None and column not in self._node.columns:
-            return _told("not_asked", "not asked: dbt-osmosis finds it in no YAML and no warehouse")
+            return _verdict_of(
+                "not_asked", "not asked: dbt-osmosis finds it in no YAML and no warehouse"
+            )
         if name in missing.columns if missing is not None else not column.description:
             if asked := outlook.request_for(name):
-                return _told("asked", f"asked: {self._why_asked(column)}{_on_record(asked)}")
-            return _told("not_asked", f"not asked: {self._why_not_asked()}")
+                return _verdict_of("asked", f"asked: {self._why_asked(column)}{_on_record(asked)}")
+            return _verdict_of("not_asked", f"not asked: {self._why_not_asked()}")
         if name in outlook.outcome.copied:
             return self._taken(column, "copied", self._by_lineage(self._node, name))
         if name in outlook.outcome.inherited or name in outlook.replaced:
             return self._taken(column, "inherited", self._by_name(self._node, name))
         if not column.description and self._inspection.is_unknown(self._node.unique_id, name):
-            return _told("not_asked", _UNKNOWN)
+            return _verdict_of("not_asked", _UNKNOWN)
         place = _place(self._inspection.text_place(self._node.unique_id, name))
-        return _told("has_text", f"has a text{_in(place)}", **place)
+        return _verdict_of("has_text", f"has a text{_in(place)}", **place)
 
     def _taken(
         self, column: ColumnEvidence, how: str, origin: tuple[str, str, str] | None
@@ -223,8 +225,8 @@ class Explanation:
             words += ", in place of its own text (force-inherit-descriptions)"
         more = {"from": taken_from}
         if column.description in self._outlook.notes:
-            return _told("waits", f"waits: {words}, once that has a text", then=how, **more)
-        return _told(how, words, **more)
+            return _verdict_of("waits", f"waits: {words}, once that has a text", then=how, **more)
+        return _verdict_of(how, words, **more)
 
     def _why_not_asked(self) -> str:
         why = self._inspection.why_not_selected(self._node.unique_id)
@@ -249,8 +251,8 @@ class Explanation:
     def _why_not_copied(self, name: str, lineage: ColumnLineage) -> str:
         if self._outlook.settings.no_copy:
             return "; no text is taken over (--llm-no-copy)"
-        found = origins(self._node, lineage)
-        texts = [table.text_of(leaf) if table else "" for table, leaf in found]
+        leaves = origins(self._node, lineage)
+        texts = [table.text_of(leaf) if table else "" for table, leaf in leaves]
         if not any(texts):
             return f", which {'has' if len(texts) == 1 else 'have'} no text"
         if not all(texts) or len({" ".join(text.split()) for text in texts}) > 1:
@@ -262,12 +264,12 @@ class Explanation:
     def _asked_first(self, requests: list[AskedRequest]) -> list[dict[str, Any]]:
         """Return the columns and tables whose texts a prompt lacks because they are asked first."""
         prompts = "\n".join(m.content for asked in requests for m in asked.request.messages)
-        found = []
+        asked_first = []
         for note, (node_id, column) in self._outlook.notes.items():
             if node_id != self._node.unique_id and note in prompts:
                 table = self._evidence(node_id).name
-                found.append({"node": node_id, "table": table, "column": column or None})
-        return found
+                asked_first.append({"node": node_id, "table": table, "column": column or None})
+        return asked_first
 
     # Where a text comes from
 
@@ -295,21 +297,21 @@ class Explanation:
             place = _place(self._inspection.text_place(node_id, column))
             step = {"node": node_id, "table": node.name, "column": column, "how": how}
             steps.append({**step, **place, "asked_first": is_asked})
-            before = None if is_asked else self._one_back(node, column)
+            before = None if is_asked else self._step_back(node, column)
             if before is None:
                 break
             node_id, column, how = before
         return steps
 
     def _is_asked(self, node: NodeEvidence, column: str) -> bool:
-        noted = self._outlook.notes.get(_text(node, column))
-        return noted is not None and noted[0] == node.unique_id
+        asked_about = self._outlook.notes.get(_text(node, column))
+        return asked_about is not None and asked_about[0] == node.unique_id
 
-    def _one_back(self, node: NodeEvidence, column: str) -> tuple[str, str, str] | None:
-        found = self._by_lineage(node, column)
-        if found is None and self._inspection.text_place(node.unique_id, column) is None:
-            found = self._by_name(node, column)
-        return found
+    def _step_back(self, node: NodeEvidence, column: str) -> tuple[str, str, str] | None:
+        origin = self._by_lineage(node, column)
+        if origin is None and self._inspection.text_place(node.unique_id, column) is None:
+            origin = self._by_name(node, column)
+        return origin
 
     def _by_lineage(self, node: NodeEvidence, column: str) -> tuple[str, str, str] | None:
         """Return the table, the column and the kind of what a column is, where the text is one."""
@@ -340,7 +342,7 @@ def _text(node: NodeEvidence, column: str) -> str:
     return next((c.description for c in node.columns if plain_name(c.name) == wanted), "")
 
 
-def _told(verdict: str, why: str, **more: Any) -> dict[str, Any]:
+def _verdict_of(verdict: str, why: str, **more: Any) -> dict[str, Any]:
     return {"verdict": verdict, "why": why, **more}
 
 
