@@ -187,8 +187,8 @@ class Recording:
         """
         if self._ledger is None:
             return None
-        failed = next((f for c in self._clients if (f := c.required_failure)), None)
-        problem = f"The ledger failed: {failed}." if failed else None
+        failure = next((f for c in self._clients if (f := c.required_failure)), None)
+        problem = f"The ledger failed: {failure}." if failure else None
         for client in self._clients:
             client.close()
         if self._run_id is not None:
@@ -219,7 +219,7 @@ def _parquet_log(settings: Settings, run: Run) -> ParquetLog | None:
 
 def _git_commit(project_dir: Path | str | None) -> str | None:
     with suppress(OSError, subprocess.SubprocessError):
-        said = subprocess.run(
+        process = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607
             cwd=project_dir,
             capture_output=True,
@@ -227,13 +227,13 @@ def _git_commit(project_dir: Path | str | None) -> str | None:
             timeout=_GIT_S,
             check=True,
         )
-        return said.stdout.strip() or None
+        return process.stdout.strip() or None
     return None
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in _DISTRIBUTIONS:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
