@@ -44,7 +44,7 @@ def did_you_mean(value: str, known: Iterable[str], prefix: str = "") -> str:
         known: What there is, without the prefix.
         prefix: Of all of them, which makes none more like another.
     """
-    by_lower = {one.lower(): one for one in known}
+    by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(value.lower(), list(by_lower), n=1)
     return f" Did you mean {prefix + by_lower[close[0]]!r}?" if close else ""
 
@@ -129,8 +129,8 @@ def _setting(
         of: Where it goes unchanged, e.g. ``LLMConfig.max_in_flight``; see `Settings.of`.
     """
     row = {"parse": parse, "help": help, "flag": flag, "env": env, "metavar": metavar}
-    made: Value = field(default=default, metadata={**row, "key": key, "of": of})
-    return made
+    declared: Value = field(default=default, metadata={**row, "key": key, "of": of})
+    return declared
 
 
 @dataclass(frozen=True)
@@ -372,12 +372,12 @@ class Settings:
         Args:
             part: Name of a class, as the rows have it.
         """
-        found = {}
+        arguments = {}
         for row in fields(self):
             owner, _, name = row.metadata.get("of", "").partition(".")
             if owner == part:
-                found[name] = getattr(self, row.name)
-        return found
+                arguments[name] = getattr(self, row.name)
+        return arguments
 
     def to_metadata_dict(self) -> dict[str, Any]:
         """Return the settings that are not the default, as they may be stored."""
@@ -464,9 +464,11 @@ def load_settings(
             if option.name == "prompt_file" and project_dir is not None:
                 values[option.name] = Path(project_dir) / values[option.name]
     if "model" in values and not (flags or {}).get("model"):
-        model, own = values.pop("model"), str(project.get("provider") or Settings.provider)
+        model = values.pop("model")
+        of_project = str(project.get("provider") or Settings.provider)
+        chosen = str(values.get("provider", Settings.provider))
         # The name of another vendor's model would be of no use.
-        if own.strip().lower() == str(values.get("provider", Settings.provider)).strip().lower():
+        if of_project.strip().lower() == chosen.strip().lower():
             values["project_model"] = model
     return Settings(**values, prompt_overrides=overrides)
 
@@ -482,7 +484,7 @@ def _project_settings(
     project_dir: Path | str | None, cli_vars: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Read the plugin's section of the project's variables, those of ``--vars`` last."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for variables in (_project_vars(project_dir), cli_vars):
         for name in ("dbt_osmosis", "dbt-osmosis"):
             section = variables.get(name) if isinstance(variables, Mapping) else None
@@ -493,15 +495,15 @@ def _project_settings(
                     "e.g. {provider: ollama}."
                 )
             if isinstance(ours, Mapping):
-                found.update({str(k).replace("-", "_"): v for k, v in ours.items()})
-    known = {option.key for option in OPTIONS}
-    for key in found:
-        if key not in known:
+                settings.update({str(k).replace("-", "_"): v for k, v in ours.items()})
+    keys = {option.key for option in OPTIONS}
+    for key in settings:
+        if key not in keys:
             raise SettingsError(
-                f"vars: dbt-osmosis: llm: has no key {key!r}.{did_you_mean(key, known)} "
-                f"It has: {', '.join(sorted(known))}."
+                f"vars: dbt-osmosis: llm: has no key {key!r}.{did_you_mean(key, keys)} "
+                f"It has: {', '.join(sorted(keys))}."
             )
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def project_name(project_dir: Path | str | None) -> str | None:
@@ -548,13 +550,13 @@ def _prompt_overrides(environ: Mapping[str, str] | None) -> dict[str, str]:
 def _refuse_unknown_variables(environ: Mapping[str, str] | None) -> None:
     # A typo in the name of a budget must not mean that there is none.
     names = (option.env for option in OPTIONS if option.env)
-    known = [name.removeprefix(_ENV_PREFIX) for name in names if name.startswith(_ENV_PREFIX)]
+    known_names = [name.removeprefix(_ENV_PREFIX) for name in names if name.startswith(_ENV_PREFIX)]
     for name, value in sorted((os.environ if environ is None else environ).items()):
         rest = name.removeprefix(_ENV_PREFIX)
         is_ours = name.startswith(_ENV_PREFIX) and not name.startswith(PROMPT_ENV_PREFIX)
-        if is_ours and rest not in known and value.strip():
+        if is_ours and rest not in known_names and value.strip():
             raise SettingsError(
-                f"{name} is not a setting.{did_you_mean(rest, known, _ENV_PREFIX)} "
+                f"{name} is not a setting.{did_you_mean(rest, known_names, _ENV_PREFIX)} "
                 "Correct its name or unset it."
             )
 

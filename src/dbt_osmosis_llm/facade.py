@@ -141,8 +141,8 @@ class Completions:
         schema, name = None, "answer"
         kind = (response_format or {}).get("type", "text")
         if response_format is not None and kind == "json_schema":
-            wanted = response_format["json_schema"]
-            schema, name = wanted["schema"], wanted.get("name", name)
+            form = response_format["json_schema"]
+            schema, name = form["schema"], form.get("name", name)
         elif kind == "json_object":
             turns = (Message("system", "Answer with one JSON object and nothing else."), *turns)
         elif kind != "text":
@@ -184,13 +184,13 @@ def _completion(response: LLMResponse) -> ChatCompletion:
         # dbt-osmosis calls an answer without content empty; the reason must not get lost.
         reason = f"the model refused: {refusal}" if refusal else "a content filter withheld it"
         logger.warning("%s %s gave no answer: %s", response.provider, response.model, reason)
-    word = {FinishReason.LENGTH: "length", FinishReason.FILTERED: "content_filter"}
+    reasons = {FinishReason.LENGTH: "length", FinishReason.FILTERED: "content_filter"}
     message = ChatMessage(None if withheld else response.text or None, refusal)
     usage = response.usage
     return ChatCompletion(
         id=response.request_id or "",
         model=response.model,
-        choices=[Choice(message, word.get(finish, "stop"))],
+        choices=[Choice(message, reasons.get(finish, "stop"))],
         usage=CompletionUsage(
             usage.input_tokens, usage.output_tokens, usage.input_tokens + usage.output_tokens
         ),
@@ -296,7 +296,7 @@ def generate_column_doc(
         columns=f"- `{column_name}`",
         column_name=column_name,
     )
-    return _known(text, column_name)
+    return _known_text(text, column_name)
 
 
 def generate_table_doc(
@@ -324,7 +324,7 @@ def generate_table_doc(
         table_name=table_name,
         upstream_docs=upstream_docs,
     )
-    return _known(text, table_name)
+    return _known_text(text, table_name)
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
@@ -425,7 +425,7 @@ def _read_text(response: LLMResponse) -> str | None:
     return clean_text(answer["description"])
 
 
-def _known(text: str | None, what: str) -> str:
+def _known_text(text: str | None, what: str) -> str:
     if text is None:
         raise LLMResponseError(f"what {what} means cannot be known from what was given")
     return text
