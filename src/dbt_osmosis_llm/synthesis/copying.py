@@ -60,6 +60,7 @@ def _copy(node: NodeEvidence, name: str, lineage: ColumnLineage) -> Copy | None:
             return None
         if first is None:
             first = Copy(name, table.unique_id, column, text)
+        # Where a YAML file breaks the lines of a text makes no other text of it.
         elif first.text.split() != text.split():
             return None
     return first
@@ -109,9 +110,11 @@ def waits_for_failed(
         lost: Node to the columns, in lower case, whose texts the next run asks for.
     """
     lineage = node.facts.column(name) if node else None
+    # Without lineage names decide, and dbt-osmosis takes a text from however far upstream.
     if node is None or lineage is None or lineage.kind is ColumnKind.UNKNOWN:
         key = name.lower()
         return any(key in lost.get(ancestor, ()) for ancestor in ancestors)
+    # A computed column is asked about: it takes no text over that could be missing.
     if not lineage.is_plain:
         return False
     return any(

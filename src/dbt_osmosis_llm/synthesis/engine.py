@@ -273,6 +273,7 @@ class Engine:
             return None
         outcome.asked = len(missing)
         self._nodes[node_id] = _Node(outcome)
+        # Gathered again: the texts that were taken over belong to it.
         evidence = self._evidence[node_id] = self._project.evidence(node_id)
         parts = in_parts(missing, evidence)
         labels = [str(number) for number in range(1, len(parts) + 1)] if len(parts) > 1 else [""]
@@ -289,6 +290,7 @@ class Engine:
         missing, evidence = project.missing(node_id), None
         if missing.columns and self._copies:
             evidence = project.evidence(node_id)
+            # Lineage before names: a column computed anew may have an old name.
             outcome.copied = project.copy(node_id, copies(evidence, missing.columns))
             missing = project.missing(node_id)
         if missing.columns:
@@ -324,8 +326,10 @@ class Engine:
         if error is not None:
             part = replace(part, parent_call_id=error.call_id or part.parent_call_id)
             if _is_too_long(error) and (smaller := self._smaller(part)):
+                # The server has answered, if only that this is too long.
                 self._answered, self._silent_in_a_row = True, 0
                 return smaller
+            # What was never sent says nothing of the server.
             if not isinstance(error, _DoesNotFitError):
                 self._stop_if_hopeless(error)
             splits = part.stage in ("first", "again") and len(part.missing) > 1
@@ -333,7 +337,7 @@ class Engine:
                 return [replace(half, stage="half") for half in _halves(part, part.missing)]
             if part.stage == "again" and isinstance(error, LLMResponseError):
                 return ()  # the first answer is as good as it was
-            if part.stage != "strict":
+            if part.stage != "strict":  # else the text that was to be corrected stays as it was
                 node.outcome.error = node.outcome.error or error
             return ()
         self._answered = self._succeeded = True
@@ -356,6 +360,7 @@ class Engine:
         rest = part.missing.without(texts)
         if not rest:
             return faulty
+        # Asked for as a whole the rest would be cut off again.
         if result.response is not None and result.response.finish_reason is FinishReason.LENGTH:
             return [*faulty, *(replace(half, stage="half") for half in _halves(part, rest))]
         if part.stage == "again":
@@ -422,10 +427,12 @@ class Engine:
         outcome.unknown = tuple(texts.unknown)
         outcome.refused = dict(texts.refused)
         if outcome.error is not None:
+            # What takes these texts over has to wait: a text of its own would differ from theirs.
             lost = {name.lower() for name in project.missing(outcome.node_id).columns}
             lost |= self._missing_after_failure.get(outcome.node_id, set())
             self._missing_after_failure[outcome.node_id] = lost
         else:
+            # After an error the report counts all that is left as failed.
             outcome.unanswered = tuple(texts.unanswered)
         if texts.invented:
             logger.warning(
@@ -444,6 +451,7 @@ class Engine:
                 continue
             with self._own_failure(node_id):
                 left = self._left_by_stop(node_id)
+                # A node that failed is in the report as such.
                 if left and (node_id not in self._nodes or not self._nodes[node_id].outcome.error):
                     report.not_asked += 1
                     report.texts_not_asked += len(left)
@@ -457,6 +465,7 @@ class Engine:
             if self._interrupted:  # nobody wants to wait for more than what is done
                 return self._project.missing(node_id)
             outcome = NodeOutcome(node_id)
+            # A stop ends the asking: what is copied and inherited costs nothing.
             left = self._still_missing(node_id, outcome)
             self._keep(outcome)
             return left
@@ -470,6 +479,7 @@ class Engine:
             and (error.unreachable or (error.status_code or 0) >= 500)
         )
         self._silent_in_a_row = self._silent_in_a_row + 1 if silent else 0
+        # A refusal, too, shows that the server is there.
         self._answered |= not silent
         self._failed_in_a_row += 1
         # A server that has never answered is down, not flaky: do not wait for it at each node.

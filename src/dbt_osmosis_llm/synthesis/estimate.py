@@ -51,6 +51,7 @@ class EstimatingClient:
         text = json.dumps(_placeholders(request.schema or {}, request.custom_id))
         usage = Usage(
             input_tokens=request.expected_usage.input_tokens,
+            # Not what the request expects: that is the longest answer that may come.
             output_tokens=estimated_tokens(text),
         )
         node = self.by_node.setdefault(request.custom_id, NodeEstimate())

@@ -127,6 +127,7 @@ class Freshness:
             strict=False,
         )
         aspects = [name for name, old, new in parts if old != new]
+        # Not known on one side, as where the project declares no type, is no change.
         if entry.type and now.data_type and entry.type.lower() != now.data_type.lower():
             aspects.append("type")
         if not aspects:

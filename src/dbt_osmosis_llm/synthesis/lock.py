@@ -128,6 +128,7 @@ class LockFile:
         """
         if self._path is None or not self._changed:
             return
+        # Another run may have written meanwhile: its texts stay in the file.
         entries = _read(self._path)
         for (node_id, column), entry in self._changed.items():
             if entry is not None:
@@ -135,6 +136,7 @@ class LockFile:
             else:
                 entries.get(node_id, {}).pop(column, None)
         text = _HEADER + "".join(_lines(entries))
+        # In the same folder, because a rename is whole within one file system only.
         temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}.tmp")
         try:
             temporary.write_bytes(text.encode("utf-8", "replace"))
@@ -187,6 +189,7 @@ def _entry_of(text: str) -> LockEntry | None:
         return None
 
 
+# In the file `from`, which is no name in Python.
 _FIELDS = {"from" if name == "origin" else name: name for name in LockEntry.__dataclass_fields__}
 
 

@@ -85,6 +85,7 @@ def table_sentence(node: NodeEvidence) -> str | None:
     aggregates = any(c.kind is ColumnKind.AGGREGATE for c in facts.columns.values())
     if facts.group_by or (aggregates and not unions):
         text = f"Aggregates of {names}"
+    # EXCEPT and INTERSECT leave rows out.
     elif unions and all("union" in operation.lower() for operation in unions):
         text = f"Union of rows of {names}"
     elif joins and len(tables) > 1:
@@ -105,6 +106,7 @@ def _grain(node: NodeEvidence) -> Sequence[str]:
     facts = node.facts
     if facts.group_by:
         return facts.group_by
+    # Joined or in a union, the rows that were told apart may come more than once.
     if facts.row_number_partition and not facts.set_operations and not facts.joins:
         return facts.row_number_partition
     return min(node.keys, key=len, default=())
@@ -148,6 +150,7 @@ def _definition(column: ColumnEvidence, node: NodeEvidence) -> str | None:
     else:
         return _computed_from(sources) or _said_downstream(column.uses)
     if not sentence and (values := _case_values(expression)) and sources:
+        # What its tests list is said with them.
         is_listed = any(test.startswith("one of ") for test in column.tests)
         sentence = None if is_listed else f"One of {_listed(values)}, by {_origins(sources)}."
     return _with_meaning(sentence, sources) if sentence else _computed_from(sources)
@@ -239,6 +242,7 @@ def _per_group(expression: str, node: NodeEvidence) -> str:
     keys, inner = list(node.facts.group_by), _inner_groupings(node)
     if not keys and len(inner) == 1 and re.fullmatch(r"[\w.]+(, [\w.]+)*", inner[0]):
         keys = inner[0].split(", ")
+    # An aggregate among the keys is an inner query's, which is not taken per itself.
     if not 0 < len(keys) <= _MAX_GROUP_KEYS or expression in keys:
         return ""
     names = [key.rpartition(".")[2] if re.fullmatch(r"[\w.]+", key) else key for key in keys]

@@ -49,6 +49,7 @@ class Missing:
         """Return the same texts in two requests, or in one when there is only one text."""
         if len(self) < 2:
             return (self,)
+        # The table's own text stays in the first half, where it takes the place of a column.
         middle = (len(self) + 1) // 2 - self.description
         return Missing(self.description, self.columns[:middle]), Missing(
             columns=self.columns[middle:]
@@ -146,6 +147,7 @@ def answer_keys(columns: tuple[str, ...]) -> dict[str, str]:
         key = name
         if not _SAFE_KEY.fullmatch(name):
             key = f"column_{index}"
+            # A column may have that very name.
             while key in columns:
                 key += "_"
         keys[name] = key
@@ -198,6 +200,7 @@ def build_request(
             wording,
             node,
             missing.columns,
+            # The whole request, because its schema takes tokens, too.
             lambda candidate: request_with(candidate).expected_usage.input_tokens,
             max_prompt_tokens,
         )
@@ -234,6 +237,7 @@ def in_parts(missing: Missing, node: NodeEvidence) -> list[Missing]:
     """
     place = {name.lower(): index for index, name in enumerate(node.facts.columns)}
     columns = sorted(missing.columns, key=lambda name: place.get(name.lower(), len(place)))
+    # 26 columns make 13 and 13, not 25 and 1: of a long list models get more wrong.
     count = max(1, math.ceil(len(columns) / _MAX_COLUMNS))
     size = math.ceil(len(columns) / count)
     parts = [tuple(columns[start : start + size]) for start in range(0, len(columns), size or 1)]
@@ -341,6 +345,7 @@ class _ColumnNames:
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self._exact = {key: name for name, key in answer_keys(columns).items()}
+        # Some models write the name where the schema has a number in its place.
         self._exact |= {name: name for name in columns}
         self._folded: dict[str, set[str]] = {}
         for key, name in self._exact.items():

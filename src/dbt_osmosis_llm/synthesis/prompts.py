@@ -213,6 +213,7 @@ def load_prompts(path: Path | None = None, overrides: Mapping[str, str] | None =
         where = f"{PROMPT_ENV_PREFIX}{key.upper()}" if from_env else f"{path}: {key}"
         _check_placeholders(template, where, key, prompts.variables)
     for rule in prompts.rules:
+        # A rule goes into every prompt, and only those for one column know {column_name}.
         _check_placeholders(rule, f"{path}: rules", "model_system", prompts.variables)
     return prompts
 
@@ -313,7 +314,7 @@ def dump_prompts(prompts: Prompts, stream: TextIO) -> None:
     }
     content.update({key: value for key, value in extras.items() if value})
     writer = ruamel.yaml.YAML()
-    writer.width = 1000
+    writer.width = 1000  # else long rules are broken after 80 characters
     writer.dump(content, stream)
 
 

@@ -54,6 +54,7 @@ def clean_text(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     text = value
+    # Printable ASCII shows all that it has.
     if not (text.isascii() and text.isprintable()):
         text = _visible(text)
     text = _MARKUP.sub(_plain, _one_line(text))
@@ -70,6 +71,7 @@ def _visible(text: str) -> str:
     if _SURROGATE.search(text):
         # Halves that belong together are one character, the others are none.
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+    # Joiners last: beside an invisible character one seems to join something.
     return _STRAY_JOINER.sub("", _INVISIBLE.sub("", _CONTROL.sub(" ", text)))
 
 

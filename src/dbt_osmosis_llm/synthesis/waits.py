@@ -48,6 +48,7 @@ def waits_for(nodes: Iterable[Ties]) -> dict[str, list[str]]:
             above |= (1 << place[parent]) | upstream[place[parent]]
         wanted = 0
         if node.is_open:
+            # What is read without being selected gets no text in this run.
             for other in node.reads:
                 wanted |= (1 << place[other]) & open_nodes if other in place else 0
             if beyond := above & open_nodes & ~_without_implied(wanted, ids, awaited)[1]:

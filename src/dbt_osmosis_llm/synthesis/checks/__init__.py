@@ -178,6 +178,7 @@ _NEVER_REPEATS = re.compile(
 _ABOUT_KEYS = stems(["unique", "duplicate", "duplicates", "primary"])
 """In the name of a column that tells whether something else is unique."""
 _SAID_TO_BE_UNIQUE = re.compile(r"\bunique|primary key", re.IGNORECASE)
+# `YYYY-MM-DD` and `HH24` stand for any day and hour, not for a name.
 _DATE_FORMAT = re.compile(r"(?:[YMDHSITZ]{1,14}|[ymdhs]{2,14})(?:12|24)?\Z")
 
 
@@ -210,8 +211,10 @@ class _Check:
         new_stems = stems(pieces(self._text)) - _EMPTY_STEMS - self._name_stems
         if self._is_table:
             new_stems -= _LAYERS
+            # What one row is says more than the name, be it in the name's words.
             if any(phrases.grains_in(self._text)):
                 return None
+        # Of `created_at`, "timestamp when it was created" says nothing.
         if self._name_stems & _TIME_STEMS:
             new_stems -= _TIME_STEMS
         advice = None if new_stems else self._what_evidence_adds()
@@ -249,6 +252,7 @@ class _Check:
             if thing == self._identified and not self._is_unique(scoped=False):
                 return f"claims one {_quoted(words)}, which no test or grouping shows"
         for claim in phrases.claims_in(self._prose):
+            # "Unique number of the customer" stays true of a foreign key.
             if claim.of_a_thing and self._is_said_upstream():
                 continue
             if not self._is_unique(scoped=claim.scoped):
@@ -286,10 +290,12 @@ class _Check:
             if scoped and lineage.expression in keys:
                 return True
             is_made_of_keys = all(_holds(lineage.expression, key) for key in keys)
+            # `count(id)` is made of the key `id` and repeats all the same.
             if keys and is_made_of_keys and lineage.kind is not ColumnKind.AGGREGATE:
                 return True
         if facts.distinct and len(facts.columns) == 1:
             return True
+        # Unique in the one table whose rows come through is unique here.
         keeps_rows = not facts.joins and not facts.set_operations and len(facts.relations) == 1
         return keeps_rows and self._is_said_upstream()
 
@@ -312,6 +318,7 @@ class _Check:
         for code in code_of(self._text):
             yield from self._unknown_in_code(code)
         for word in TOKEN.findall(without_code(self._text)):
+            # In prose nothing but an underscore tells a name from a word.
             is_name = "_" in word.strip("_") and not word[0].isdigit()
             if is_name and not self._is_known_word(word):
                 yield word
@@ -368,6 +375,7 @@ def _holds(expression: str, key: str) -> bool:
 def _same_texts(index: _EvidenceIndex, texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each column whose text another one made of other columns has before it."""
     first_column: dict[str, str] = {}
+    # Texts that are there already come first: the new one is at fault.
     for column in index.node.columns:
         if column.description and column.name not in texts:
             first_column.setdefault(_letters(column.description), column.name)

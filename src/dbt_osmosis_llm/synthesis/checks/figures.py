@@ -138,7 +138,9 @@ class Figures:
             values = [value * factor for value in readings if isinstance(value, Decimal)]
             return (
                 bool(readings & self._numbers)
+                # What is given in percent goes up to 100.
                 or (says_percent and 100 in values)
+                # Any hour of an `order_hour`; of other columns 0 and 1.
                 or any(value <= largest and not value % 1 and not is_percent for value in values)
                 or any(self._is_span(value, unit or suffix) for value in values)
                 or any(self._follows(value, is_percent=is_percent) for value in values)
@@ -151,6 +153,7 @@ class Figures:
     def _follows(self, value: Decimal, *, is_percent: bool) -> bool:
         same = {value, 1 / value if value else value}
         if is_percent:
+            # 19 % is 0.19 in the SQL, or 1.19 where it is added and 0.81 where it is taken off.
             same |= {value / 100, 1 + value / 100, 1 - value / 100}
         if value < 1:
             same.add(value * 100)

@@ -54,6 +54,7 @@ _HEDGE = re.compile(
     r"count|include|identify|derive|reflect|describe|mark|correspond|relate|calculate))\b",
     re.IGNORECASE,
 )
+# Capital at the start of a sentence, as the month always is: the word behind it tells.
 _MAY = re.compile(
     r"(?<!\w)(?:may(?= [a-z])|May(?= (?:be|have|not|also|include|contain|repeat|differ|vary)\b))"
 )
@@ -74,6 +75,7 @@ def filler_in(prose: str) -> Iterator[str]:
     """Yield what a text says of its use instead of its meaning."""
     yield from (filler[0].strip(", ") for filler in _FILLER.finditer(prose))
     for sentence in _SENTENCE_END.split(prose):
+        # "Used for the price list" is a meaning, "used for cohort analysis" is none.
         used = _USED.search(sentence)
         purpose = _ANALYSIS.search(sentence, used.end()) if used else None
         if used and purpose:
@@ -143,6 +145,7 @@ def claims_in(prose: str) -> Iterator[Claim]:
         after = prose[claim.end() : claim.end() + 60]
         is_primary = claim[0].lower().startswith("primary")
         is_others = _OTHERS_KEY_AFTER.search(before) or _OF_ANOTHER.match(after)
+        # "Foreign key to the primary key of customers" claims nothing of its own column.
         if not (is_primary and is_others) and not _NO_CLAIM_AFTER.search(before):
             is_scoped = _IN_A_SCOPE.match(claim[0] + after) is not None
             of_a_thing = claim[0].lower().startswith("unique ") and not is_scoped

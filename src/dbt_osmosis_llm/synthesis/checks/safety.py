@@ -52,6 +52,7 @@ def refusals(
 
 
 def _reason(text: str, vouched: _Vouched, *, any_script: bool) -> str | None:
+    # First, because the searches below take longer the longer a text is.
     if len(text) > MAX_CHARS:
         return f"has {len(text):,} characters; at most {MAX_CHARS:,} are written"
     script = None if any_script or text.isascii() else _foreign_script(text, vouched)
@@ -201,6 +202,7 @@ class _Vouched:
         texts = (
             text for text in rest if not (_TO_A_WRITER.search(text) or _TO_A_MODEL.search(text))
         )
+        # Zeros keep texts apart: the end of one and the next make no command together.
         return " ".join(" \0 ".join([*sql, *texts, *self._shown]).lower().split())
 
     @cached_property

@@ -97,9 +97,10 @@ def stem(word: str) -> str:
         return word
     word = word.removesuffix("ly")
     short = word[:-3] + "y" if word.endswith("ies") else _SUFFIX.sub("", word)
+    # "Shipped" doubles the letter before its ending.
     short = _DOUBLED.sub(r"\1", short)
     short = short if len(short) >= _MIN_STEM_CHARS else word
-    return _SHORT_FORMS.get(short, short)
+    return _SHORT_FORMS.get(short, short)  # of a plural: `pcts` is percent
 
 
 def stems(words: Iterable[str]) -> set[str]:
