@@ -109,7 +109,7 @@ def _extend_test_command(command: click.Command) -> None:
         if host_client.is_in_place():
             return our_callback(*args, **kwargs)
         # Somebody has replaced dbt-osmosis's client: only its own command tests that one.
-        return host_callback()
+        return host_callback()  # which knows none of our options
 
     command.callback = callback
     command.params.extend(test_llm.params)

@@ -155,10 +155,12 @@ def _as_github(report: CheckReport) -> Iterator[str]:
 
 
 def _message(text: str) -> str:
+    # Percent signs first, or those of the other escapes would be escaped as well.
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
+    # Both end a property of a workflow command.
     return _message(text).replace(":", "%3A").replace(",", "%2C")
 
 
@@ -192,6 +194,7 @@ def _as_markdown(report: CheckReport) -> Iterator[str]:
 
 
 def _code(text: str | None) -> str:
+    # A bar ends a cell of GitHub's tables, back-ticks or not.
     return f"`{text}`".replace("|", "\\|") if text else ""
 
 

@@ -84,7 +84,7 @@ def _schema_verdict(response: LLMResponse, dialect: Dialect | None) -> str:
         return "stepped down to JSON mode, the endpoint takes no schema"
     try:
         answer = json.loads(response.text)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # the second by brackets within brackets
         answer = None
     if isinstance(answer, dict) and set(answer) == {_KEY}:
         return "yes"

@@ -82,6 +82,7 @@ def _explained(
 
     settings = load_settings(flags, project_dir, host_options["variables"])
     prompts = load_prompts(settings.prompt_file, settings.prompt_overrides)
+    # Nobody is asked, so nobody has to have a key.
     config = LLMConfig.from_env(settings, needs_key=False)
     with open_context(project_dir, **host_options) as context:
         node_id = _table_id(node, table_names(Nodes(context)))

@@ -136,6 +136,7 @@ def _in_place(
         yield
     finally:
         for hook, original in originals.items():
+            # What somebody has put there meanwhile stays.
             if hook.find() is client:
                 hook.put(original)
 

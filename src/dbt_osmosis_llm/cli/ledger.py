@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dbt_osmosis_llm.ledger.store import Ledger
 
 _DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0}
+# A hundred years: much more leads out of what a datetime holds.
 _MAX_DAYS = 36_500.0
 _CALLS_SHOWN = 50
 _RUNS_SHOWN = 20
@@ -42,6 +43,7 @@ def _moment(context: click.Context, option: click.Parameter, value: str | None) 
     if value is None:
         return None
     text = value.strip()
+    # More than is an age, so that what nearly is one gets the message about ages.
     if re.fullmatch(r"[\d.]+[a-zA-Z]", text):
         return datetime.now(timezone.utc) - timedelta(days=_age(context, option, text))
     try:
@@ -118,6 +120,7 @@ def runs(project_dir: str, run_id: str | None, limit: int, *, as_json: bool) -> 
         records = ledger.runs(limit=limit + 1 if limit else None)
         by_run = {}
         if records:
+            # The calls of older runs are not shown.
             groups = statistics(ledger, "run", since=_newest(records, limit)[0].started_at)
             by_run = {group.group["run_id"]: group for group in groups}
     tables.print_runs(_newest(records, limit), by_run, as_json=as_json)
@@ -268,6 +271,7 @@ def _counted(count: int, what: str = "call") -> str:
 
 def find_run(ledger: Ledger, beginning: str) -> Run:
     """Return the one run whose id begins so; anything else is the user's mistake."""
+    # Two tell that there are several.
     records = ledger.runs(run_id=beginning, limit=2)
     return _only(records, [run.run_id for run in records], "run", beginning)
 

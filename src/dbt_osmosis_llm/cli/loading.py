@@ -48,6 +48,7 @@ _OPTIONS = (
 
 def project_options(function: Function) -> Function:
     """Give a command the options that `open_context` takes."""
+    # Decorators work from the last to the first: so the help has the order of the list.
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
@@ -66,6 +67,7 @@ def stdout_to_stderr() -> Iterator[None]:
             os.dup2(2, 1)
             stack.callback(os.dup2, stdout_copy, 1)
         if sys.__stdout__ is not None:
+            # Runs before the descriptor is put back: what waits in the buffer goes to stderr.
             stack.callback(sys.__stdout__.flush)
         stack.enter_context(redirect_stdout(sys.stderr))
         yield

@@ -67,6 +67,7 @@ def _click_option(option: Option, flag: str) -> click.Option:
     help_text = f"{option.help}  [{'; '.join(notes)}]" if notes else option.help
     if option.is_switch:
         return click.Option([flag, _PREFIX + option.name], is_flag=True, help=help_text)
+    # No type: one parser reads a setting, wherever it was set, and words the error.
     return click.Option([flag, _PREFIX + option.name], metavar=option.metavar, help=help_text)
 
 
@@ -77,6 +78,7 @@ def setting_options(*names: str) -> Callable[[Function], Function]:
         for option in OPTIONS:
             if option.name in names and option.flag:
                 parameter = _click_option(option, option.flag)
+                # Where click's own decorators leave options for the command that is made later.
                 function.__dict__.setdefault("__click_params__", []).append(parameter)
         return function
 

@@ -36,6 +36,7 @@ class Progress:
         self._console = console or _log_console()
         self._clock = clock
         self._plain_line_at = clock()
+        # Who asks for warnings alone gets no line on a terminal either.
         is_live = self._console.is_terminal and logger.isEnabledFor(logging.INFO)
         self._live = (
             Live(console=self._console, transient=True, refresh_per_second=4) if is_live else None

@@ -97,6 +97,7 @@ class Session:
         project_dir = context.project.config.project_dir
         root = context.project.runtime_cfg.project_root
         cache_path = self.settings.lineage_place(project_dir)
+        # A plan leaves nothing behind.
         cache = FactsCache(cache_path) if cache_path and not self.settings.plan_only else None
         if cache:
             self._cleanup.callback(cache.close)
@@ -120,6 +121,7 @@ class Session:
             concurrency=self._config.max_in_flight,
             **engine_options(self.settings, self._config),
             observer=progress.update,
+            # With --dry-run no answer becomes a text in a file.
             recorder=None if context.settings.dry_run else self._recording.texts,
         )
         self._handle_signals(engine)
@@ -144,6 +146,7 @@ class Session:
 
     def _handle_signals(self, engine: Engine) -> None:
         """Let Ctrl-C and SIGTERM end the run in order; a second one ends it at once."""
+        # Python lets the main thread alone set handlers.
         if threading.current_thread() is not threading.main_thread():
             return
 
@@ -159,6 +162,7 @@ class Session:
             engine.interrupt(_GRACE_S)
 
         for number in (signal.SIGINT, signal.SIGTERM):
+            # `signal` returns the handler that was there, which comes back at the end.
             self._cleanup.callback(signal.signal, number, signal.signal(number, stop))
 
     def close(self) -> None:
@@ -211,6 +215,7 @@ def run_with_synthesis(
         SystemExit: With the run's exit code, or the host's own.
     """
     session = Session.prepare(flags, kwargs)
+    # In click's context, not in the module: a second command of the process has its own.
     click.get_current_context().meta[_META_KEY] = session
     if session.settings.plan_only:
         kwargs["dry_run"] = True  # dbt-osmosis writes nothing then
@@ -256,8 +261,9 @@ def _run_host(
         with session.writing.in_place():
             host_callback(*args, **kwargs)
     except SystemExit as stop:
-        return stop.code
+        return stop.code  # what came of our run is said before the command ends so
     except UnicodeDecodeError as error:
+        # Once our run has begun, dbt has read all its files: it is another fault.
         if session.report is not None:
             raise
         from dbt_osmosis_llm.host.context import decoding_failure

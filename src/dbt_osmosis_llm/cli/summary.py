@@ -83,6 +83,7 @@ def money(cost_usd: float | None) -> str:
     if cost_usd is None:
         return "unknown"
     if 0 < cost_usd < 0.01:
+        # Two digits would make most requests free.
         return f"${cost_usd:.6f}".rstrip("0")
     return f"${cost_usd:.2f}"
 
@@ -181,6 +182,7 @@ def _print_failures(console: Console, report: RunReport) -> None:
     stopped = report.stopped_by
     by_reason: dict[str, list[NodeOutcome]] = {}
     for outcome in report.failures:
+        # What stopped the run is said once, at the end; each request has an error of its own.
         if stopped is None or str(outcome.error) != str(stopped):
             by_reason.setdefault(str(outcome.error), []).append(outcome)
     for reason, outcomes in by_reason.items():
@@ -216,7 +218,7 @@ def _print_failures(console: Console, report: RunReport) -> None:
 def _stopped_line(error: LLMError, nodes: int) -> str:
     tables = f"{nodes} table{'s' if nodes != 1 else ''}"
     reason = str(error).rstrip(".")
-    stop = "" if reason.endswith("?") else "."
+    stop = "" if reason.endswith("?") else "."  # after "Did you mean …?"
     return f"Error: {reason}{stop} Stopped; {tables} still to document, run again to go on."
 
 

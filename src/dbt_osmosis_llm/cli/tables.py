@@ -39,6 +39,7 @@ def print_json(value: Any) -> None:
 
 def print_csv(groups: Sequence[Statistics], by: By) -> None:
     """Print the groups' rows as CSV; what is not known is an empty field."""
+    # From no group at all: an empty result has its header, too.
     names = list(Statistics(dict.fromkeys(GROUPS[by], "")).as_row())
     writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()
@@ -258,6 +259,7 @@ def _cost(call: Call) -> str:
 def printable(text: str) -> str:
     """Return text that does nothing to a terminal and that stdout can take."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # None: closed
+    # A line end of Windows is none of the control characters that are shown.
     shown = text.replace("\r\n", "\n").translate(_CONTROLS)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
