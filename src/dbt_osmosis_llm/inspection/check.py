@@ -75,6 +75,7 @@ def faults_of(table: Findings) -> Iterator[Fault]:
     for name, change in sorted(table.stale.items()):
         words = (_WORDS[aspect] for aspect in change.aspects)
         expression = change.new_expression
+        # One that was cut may differ where it is not shown.
         is_same = expression == change.old_expression and not expression.endswith("…")
         if expression and is_same:
             words = (_SAME_EXPRESSION if word == _WORDS["expression"] else word for word in words)

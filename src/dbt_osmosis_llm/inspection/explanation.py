@@ -257,6 +257,7 @@ class Explanation:
             return f", which {'has' if len(texts) == 1 else 'have'} no text"
         if not all(texts) or len({" ".join(text.split()) for text in texts}) > 1:
             return ", which do not have one and the same text"
+        # Nothing but the project's settings can be against it.
         if copies(self._node, [name]):
             return "; no text is taken over (skip-inherit-descriptions)"
         return ", whose text says that it is never empty, and an outer join may leave it empty"
@@ -266,6 +267,7 @@ class Explanation:
         prompts = "\n".join(m.content for asked in requests for m in asked.request.messages)
         asked_first = []
         for note, (node_id, column) in self._outlook.notes.items():
+            # A note stands in a prompt where the text will.
             if node_id != self._node.unique_id and note in prompts:
                 table = self._evidence(node_id).name
                 asked_first.append({"node": node_id, "table": table, "column": column or None})
@@ -309,6 +311,7 @@ class Explanation:
 
     def _step_back(self, node: NodeEvidence, column: str) -> tuple[str, str, str] | None:
         origin = self._by_lineage(node, column)
+        # A text that stands in a file is inherited from nowhere any more.
         if origin is None and self._inspection.text_place(node.unique_id, column) is None:
             origin = self._by_name(node, column)
         return origin

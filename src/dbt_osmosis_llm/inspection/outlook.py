@@ -70,6 +70,7 @@ class AheadClient:
     def _note(self, request: DocumentationRequest, column: str) -> str:
         table = request.node.name
         name = f"{table}.{column}" if column else f"{table} itself"
+        # Cleaned, as the engine will do: the note is found again by its text.
         note = clean_text(f"(the text of {name}, which is asked for first)") or ""
         self.notes[note] = (request.custom_id, column)
         return note
@@ -129,17 +130,20 @@ class Outlook:
         self.inspection = inspection
         self.node_id = node_id
         self.settings = settings
+        # `prepare` inherits, in place of texts of their own where the project forces it.
         before = project.evidence(node_id)
         project.prepare()
         ahead = AheadClient(config)
         recording = Recording.look(settings, project_dir)
         use_answers = uses_answers(settings, config)
+        # Around the ledger's client, which answers by itself what is on record.
         witness = _Witness(recording.client(ahead, config, use_answers=use_answers))
         engine = Engine(witness, prompts, **engine_options(settings, config))
         try:
             outcomes = {outcome.node_id: outcome for outcome in engine.run(project).outcomes}
         finally:
             recording.end()
+        # A run has nothing to report of a table that lacks nothing.
         self.outcome = outcomes.get(node_id, NodeOutcome(node_id))
         about_it = (asked for asked in witness.asked if asked.request.custom_id == node_id)
         # What --llm-strict asks once more depends on the answer.
