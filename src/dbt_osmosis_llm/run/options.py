@@ -36,6 +36,7 @@ def project_options(
         prompts: Of the run.
     """
     text = StringIO()
+    # As a prompt file, which has all that changes a prompt.
     dump_prompts(prompts, text)
     return {
         "sample": settings.sample,

@@ -189,6 +189,7 @@ class Recording:
             return None
         failure = next((f for c in self._clients if (f := c.required_failure)), None)
         problem = f"The ledger failed: {failure}." if failure else None
+        # Before the ledger, in which they give back what they have claimed.
         for client in self._clients:
             client.close()
         if self._run_id is not None:
@@ -218,6 +219,7 @@ def _parquet_log(settings: Settings, run: Run) -> ParquetLog | None:
 
 
 def _git_commit(project_dir: Path | str | None) -> str | None:
+    # No git, no repository, no commit yet: the run goes on record without one.
     with suppress(OSError, subprocess.SubprocessError):
         process = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607
