@@ -55,6 +55,7 @@ class _HostFinder:
         """Return the host's own spec with a loader that extends it, else None."""
         if name != _HOST_MODULE:
             return None
+        # First: the loop below would call this method again.
         sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not cls]
         for finder in sys.meta_path:
             find_spec = getattr(finder, "find_spec", None)

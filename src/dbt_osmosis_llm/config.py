@@ -66,6 +66,7 @@ def _number(kind: type[int] | type[float], minimum: float, unit: str) -> Callabl
             value = kind(text)
         except ValueError:
             raise ValueError(wanted) from None
+        # Not the other way round: nan compares with nothing.
         if not minimum <= value < float("inf"):
             raise ValueError(wanted)
         return value
@@ -386,6 +387,7 @@ class Settings:
             value = getattr(self, setting.name)
             if value in (setting.default, {}):
                 continue
+            # URLs may hold a password, and this goes on record.
             if setting.name in ("ledger_url", "parquet_dir"):
                 value = without_credentials(value)
             changed[setting.name] = value if isinstance(value, (int, float)) else str(value)
@@ -460,7 +462,9 @@ def load_settings(
             values[option.name] = _parsed(option, text, option.env)
         elif option.key in project:
             where = f"vars: dbt-osmosis: llm: {option.key}"
+            # As text, so that one parser checks the values of YAML, too.
             values[option.name] = _parsed(option, str(project[option.key]), where)
+            # In a project's file a path begins at the project, wherever the command was typed.
             if option.name == "prompt_file" and project_dir is not None:
                 values[option.name] = Path(project_dir) / values[option.name]
     if "model" in values and not (flags or {}).get("model"):
@@ -486,6 +490,7 @@ def _project_settings(
     """Read the plugin's section of the project's variables, those of ``--vars`` last."""
     settings: dict[str, Any] = {}
     for variables in (_project_vars(project_dir), cli_vars):
+        # dbt-osmosis reads both spellings, and prefers the second where both are there.
         for name in ("dbt_osmosis", "dbt-osmosis"):
             section = variables.get(name) if isinstance(variables, Mapping) else None
             ours = section.get("llm") if isinstance(section, Mapping) else None
@@ -534,6 +539,7 @@ def _project_file(project_dir: Path | str | None) -> Mapping[str, Any]:
 def _prompt_overrides(environ: Mapping[str, str] | None) -> dict[str, str]:
     overrides: dict[str, str] = {}
     for name in sorted(os.environ if environ is None else environ):
+        # OSMOSIS_LLM_PROMPT_FILE is a setting, whatever it begins with.
         if not name.startswith(PROMPT_ENV_PREFIX) or name == f"{PROMPT_ENV_PREFIX}FILE":
             continue
         key = name.removeprefix(PROMPT_ENV_PREFIX).lower()
@@ -580,4 +586,5 @@ def without_credentials(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     path = path.partition("?")[0].partition("#")[0]
+    # Without a path the query follows right after the host.
     return f"{scheme}{separator}{host.rpartition('@')[2].partition('?')[0]}{slash}{path}"

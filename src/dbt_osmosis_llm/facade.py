@@ -29,7 +29,7 @@ from dbt_osmosis_llm.stack import ClientStack, process_stack
 from dbt_osmosis_llm.synthesis.prompts import PromptKind, load_prompts
 from dbt_osmosis_llm.synthesis.safe_text import clean_text
 
-compat.share_errors()
+compat.share_errors()  # dbt-osmosis's `except` clauses catch ours then
 
 _HOST_TEMPERATURES = frozenset({0.3, 0.4, 0.5, 0.7})
 """What dbt-osmosis 1.5 passes when nobody asked for a temperature."""
@@ -144,6 +144,7 @@ class Completions:
             form = response_format["json_schema"]
             schema, name = form["schema"], form.get("name", name)
         elif kind == "json_object":
+            # A request of ours can ask for a schema, not for JSON of any form.
             turns = (Message("system", "Answer with one JSON object and nothing else."), *turns)
         elif kind != "text":
             raise ValueError(f"response_format {kind!r} is not text, json_object or json_schema")
@@ -164,7 +165,7 @@ class Completions:
 
 def _message(message: Mapping[str, Any]) -> Message:
     role, content = message["role"], message["content"]
-    if role == "developer":
+    if role == "developer":  # OpenAI's newer name for it
         role = "system"
     if role not in ("system", "user", "assistant"):
         raise ValueError(f"a message's role is {role!r}; it must be system, user or assistant")
@@ -296,6 +297,7 @@ def generate_column_doc(
         columns=f"- `{column_name}`",
         column_name=column_name,
     )
+    # Not while the answer is read: null is an answer, and not to be repaired.
     return _known_text(text, column_name)
 
 
@@ -414,6 +416,7 @@ def _prompt_values(
     if settings.redact_pii:
         code = mask_personal_data(code)
         texts = {name: mask_personal_data_in_text(text) for name, text in texts.items()}
+    # Masked before it is cut: half an address is not recognised.
     texts["sql"] = cut_sql(code, settings.max_sql_chars) or "(none)"
     return framed(texts)
 
@@ -434,6 +437,7 @@ def _known_text(text: str | None, what: str) -> str:
 def _read_spec(response: LLMResponse) -> dict[str, Any]:
     answer = parse_answer(response)
     columns = answer.get("columns")
+    # Models write a mapping as well where the schema is not enforced.
     if isinstance(columns, Mapping):
         columns = [{"name": name, "description": text} for name, text in columns.items()]
     if not isinstance(columns, list):
