@@ -6,6 +6,7 @@ Every dbt-osmosis command imports this module: what it needs is loaded in its fu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,7 +64,7 @@ def check(
             project_dir, models=selection, fqn=fqn, disable_introspection=True, **host_options
         ) as context,
     ):
-        lock = LockFile(_path(context.project.runtime_cfg.project_root, LOCK_NAME))
+        lock = LockFile(Path(context.project.runtime_cfg.project_root, LOCK_NAME))
         inspection = HostInspection(HostProject(context, lock=lock))
         is_whole = not selection and not fqn
         report = CheckReport(
@@ -73,12 +74,6 @@ def check(
     is_covered = report.coverage >= (100 if min_coverage is None else min_coverage)
     if report.has_faults or not is_covered:
         raise SystemExit(1)
-
-
-def _path(*parts: str) -> Any:
-    from pathlib import Path
-
-    return Path(*parts)
 
 
 def _as_text(report: CheckReport) -> Iterator[str]:
