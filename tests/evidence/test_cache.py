@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 
 from dbt_osmosis_llm.evidence import cache, lineage
 from dbt_osmosis_llm.evidence.cache import FactsCache
-from dbt_osmosis_llm.evidence.lineage import (
+from dbt_osmosis_llm.evidence.facts import (
     EMPTY_FACTS,
     ColumnKind,
     ColumnLineage,
     Join,
     Leaf,
     QueryFacts,
-    read_query,
 )
+from dbt_osmosis_llm.evidence.lineage import read_query
 from tests.evidence.lineage_cases import CASES, ORDERS, SHOP, Schema
 
 SQL = "select id, amount * 2 as twice from raw.orders where status = 'ok'"

@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbt_osmosis_llm.evidence.lineage import (
-    EMPTY_FACTS,
-    MAX_EXPRESSION_LENGTH,
-    ColumnKind,
-    ColumnLineage,
-    Join,
-    Leaf,
-    read_query,
-)
+from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, ColumnKind, ColumnLineage, Join, Leaf
+from dbt_osmosis_llm.evidence.lineage import MAX_EXPRESSION_LENGTH, read_query
 from tests.evidence.lineage_cases import CASES, SHOP, Case
 
 MINIMUM_RIGHT = 0.9

@@ -14,7 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.evidence.lineage import ColumnKind
+from dbt_osmosis_llm.evidence.facts import ColumnKind
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.sql_text import code_only
 from dbt_osmosis_llm.evidence.wording import Rank, Wording, without_lines

@@ -15,29 +15,27 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlglot
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.evidence.lineage import (
+from dbt_osmosis_llm.evidence.facts import (
     EMPTY_FACTS,
     ColumnKind,
     ColumnLineage,
     Join,
     Leaf,
     QueryFacts,
-    read_query,
+    Schema,
 )
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.evidence.lineage import Schema
+from dbt_osmosis_llm.evidence.lineage import read_query
 
 MAX_ROWS = 10_000
 """Of some 5 KB for a model of 25 columns."""
 _BUSY_S = 5.0
 """How long to wait for another process's write, once: after that there is no cache."""
-_READERS = ("lineage.py", "query.py", "relation.py", "cache.py")
+_READERS = ("facts.py", "lineage.py", "query.py", "relation.py", "cache.py")
 
 
 class FactsCache:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dbt_osmosis_llm.evidence.lineage import ColumnKind
+from dbt_osmosis_llm.evidence.facts import ColumnKind
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.sql_text import tidy_sql
 

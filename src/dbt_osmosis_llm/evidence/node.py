@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, ColumnLineage, QueryFacts
+from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, ColumnLineage, QueryFacts
 from dbt_osmosis_llm.evidence.sql_text import (
     mask_personal_data,
     mask_personal_data_in_text,

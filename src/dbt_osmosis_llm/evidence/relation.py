@@ -9,17 +9,10 @@ from typing import Any, NamedTuple
 
 from sqlglot import exp
 
+from dbt_osmosis_llm.evidence.facts import Leaf
+
 TAG = "dbt_osmosis_llm"
 """Key in a column node's `meta` (copies of the node keep it): the column's `Definition`."""
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One column of one real table."""
-
-    relation: str
-    """As qualified in the SQL, without quotes: "db.schema.stg_orders"."""
-    column: str
 
 
 class Shape(Enum):

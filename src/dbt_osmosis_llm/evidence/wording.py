@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from dbt_osmosis_llm.evidence.lineage import ColumnKind
+from dbt_osmosis_llm.evidence.facts import ColumnKind
 from dbt_osmosis_llm.evidence.node import NodeEvidence, framed
 from dbt_osmosis_llm.evidence.sql_text import cut_sql, mask_personal_data, tidy_sql
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, QueryFacts, read_query
+from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, QueryFacts
+from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.host.nodes import Nodes, is_ephemeral, on_one_line, relation_of
 
