@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 import threading
 from contextlib import suppress
 from functools import cache
-from importlib import resources
+from importlib import import_module, metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import sqlglot
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.facts import (
@@ -35,7 +34,7 @@ MAX_ROWS = 10_000
 """Of some 5 KB for a model of 25 columns."""
 _BUSY_S = 5.0
 """How long to wait for another process's write, once: after that there is no cache."""
-_READERS = ("facts.py", "lineage.py", "query.py", "relation.py", "cache.py")
+_IMPORT = re.compile(rb"^\s*from (dbt_osmosis_llm\.evidence\.[\w.]+) import", re.MULTILINE)
 
 
 class FactsCache:
@@ -141,9 +140,20 @@ class FactsCache:
 @cache
 def _algorithm() -> str:
     """What reads: a hash of our code, which nobody can forget to raise, and sqlglot's version."""
-    package = resources.files(__package__)
-    code = b"".join((package / name).read_bytes() for name in _READERS)
-    return f"{hashlib.sha256(code).hexdigest()} {sqlglot.__version__}"
+    code = hashlib.sha256(b"".join(source for _, source in sorted(_code().items())))
+    return f"{code.hexdigest()} {metadata.version('sqlglot')}"
+
+
+def _code() -> dict[str, bytes]:
+    """Return the source of this module and of all that it stands on, by name."""
+    sources: dict[str, bytes] = {}
+    waiting = [__name__]
+    while waiting:
+        name = waiting.pop()
+        if name not in sources:
+            sources[name] = Path(str(import_module(name).__file__)).read_bytes()
+            waiting += [imported.decode() for imported in _IMPORT.findall(sources[name])]
+    return sources
 
 
 def _key(sql: str, dialect: str | None, schema: Schema) -> str:
