@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, ColumnKind, ColumnLineage, Join, Leaf
-from dbt_osmosis_llm.evidence.lineage import MAX_EXPRESSION_LENGTH, read_query
+from dbt_osmosis_llm.evidence.lineage import read_query
+from dbt_osmosis_llm.evidence.lineage.printing import MAX_EXPRESSION_LENGTH
 from tests.evidence.lineage_cases import CASES, SHOP, Case
 
 MINIMUM_RIGHT = 0.9

@@ -1,11 +1,15 @@
-"""The vocabulary of lineage: what a column is made of, the rows of a relation, a query's names."""
+"""The vocabulary of lineage: what a column is made of, the rows of a relation, a query's names.
+
+`Definition`, `Part` and `Rows` are compared by identity: each stands for one place in the SQL, and
+what passes a column on passes its very definition on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from sqlglot import exp
 
@@ -34,7 +38,7 @@ class Definition:
     leaves: tuple[Leaf, ...] = ()
     aggregate: bool = False
     window: bool = False
-    local: Any = None
+    local: exp.Expr | None = None
     """The defining sqlglot node; its column nodes are tagged with their own definitions."""
     branches: tuple[Definition, ...] = ()
     operator: str = ""
@@ -138,20 +142,30 @@ class Rest:
         return Rest(self.table, self.value, self.excluded | gone, (*kept, *moved))
 
 
+class Joined(NamedTuple):
+    """One joined relation of a query."""
+
+    kind: str
+    rows: Rows
+    name: str
+    condition: exp.Expr | None
+    using: str
+    """The clause that stands in place of a condition, else empty."""
+
+
 @dataclass(eq=False)
 class Part:
     """What one SELECT or set operation reads and does, apart from its columns."""
 
     relations: list[str] = field(default_factory=list)
     children: list[Part] = field(default_factory=list)
-    filters: list[Any] = field(default_factory=list)
-    joins: list[tuple[str, Rows, str, Any]] = field(default_factory=list)
-    """(kind, what is joined, its name here, condition: node, text or None)."""
+    filters: list[exp.Expr] = field(default_factory=list)
+    joins: list[Joined] = field(default_factory=list)
     has_outer_join: bool = False
     operators: list[str] = field(default_factory=list)
     nested: list[Part] = field(default_factory=list)
     """Queries inside expressions: only the relations they read count."""
-    select: Any = None
+    select: exp.Select | None = None
     projections: list[Definition] = field(default_factory=list)
 
 
@@ -210,7 +224,7 @@ def opaque(part: Part | None = None, names: Sequence[str] = ()) -> Rows:
     return Rows(list(names), [UNRESOLVED] * len(names), [Rest()], ordered=False, part=part)
 
 
-def derived(local: Any, sources: Iterable[Definition]) -> Definition:
+def derived(local: exp.Expr | None, sources: Iterable[Definition]) -> Definition:
     """A definition made of others by an expression that is neither a column nor a cast."""
     sources = list(sources)
     if any(source.shape is Shape.UNKNOWN for source in sources):
@@ -229,10 +243,22 @@ def member(value: Definition, names: Sequence[str]) -> Definition:
     """The definition of `value.a.b`: a field of a struct or of an unnested array."""
     if value.shape is Shape.UNKNOWN:
         return UNRESOLVED
-    local = tagged_column(names[0], value)
+    local: exp.Expr = tagged_column(names[0], value)
     for name in names:
         local = exp.Dot(this=local, expression=exp.to_identifier(name))
     return derived(local, [value])
+
+
+class Clause(Enum):
+    """Where in its SELECT an expression stands: it decides what aliases mean."""
+
+    FROM = "from"
+    PROJECTION = "projection"
+    FILTER = "filter"
+
+
+Gathered = list[tuple[Clause, Definition]]
+"""All that a query refers to, each with where."""
 
 
 class Environment(NamedTuple):
@@ -252,6 +278,12 @@ class Source(NamedTuple):
     rows: Rows
     visible: bool
 
+    def answers_to(self, path: tuple[str, ...]) -> bool:
+        """Tell whether `path.column` may mean a column of it; the path is folded."""
+        if len(path) == 1:
+            return self.name == path[0]
+        return self.path[-len(path) :] == path
+
 
 @dataclass(eq=False)
 class Scope:
@@ -261,7 +293,7 @@ class Scope:
     outer: Scope | None
     nested: bool
     """Inside an expression: its own columns stay as written in the expression's text."""
-    gathered: list[tuple[Clause, Definition]] | None = None
+    gathered: Gathered | None = None
     """Where an enclosing expression collects all that this query refers to."""
     part: Part = field(default_factory=Part)
     sources: list[Source] = field(default_factory=list)
@@ -285,16 +317,27 @@ class Scope:
                     return Presence.YES, source.rows.value or UNRESOLVED
         return found
 
-
-class Clause(Enum):
-    """Where in its SELECT an expression stands: it decides what aliases mean."""
-
-    FROM = "from"
-    PROJECTION = "projection"
-    FILTER = "filter"
+    def hide_columns(self) -> None:
+        """Forget which columns the sources have."""
+        self.sources = [one._replace(rows=opaque(one.rows.part)) for one in self.sources]
 
 
-def tagged_column(name: str, definition: Definition) -> Any:
+class ReadQuery(Protocol):
+    """Reads a query inside another one."""
+
+    def __call__(
+        self,
+        query: exp.Expr,
+        environment: Environment,
+        outer: Scope | None = None,
+        gathered: Gathered | None = None,
+        *,
+        nested: bool = False,
+    ) -> Rows:
+        """Return the columns it gives; `gathered` collects all it refers to."""
+
+
+def tagged_column(name: str, definition: Definition) -> exp.Column:
     """Return a column node that carries its definition."""
     column = exp.Column(this=exp.to_identifier(name))
     column.meta[TAG] = definition
