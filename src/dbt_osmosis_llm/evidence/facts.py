@@ -13,6 +13,9 @@ from types import MappingProxyType
 Schema = Mapping[str, Iterable[str]]
 """Names of relations, unquoted, to the names of their columns in order."""
 
+CUT_MARK = " ..."
+"""The end of an expression that is not whole."""
+
 
 @dataclass(frozen=True)
 class Leaf:

@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dbt_osmosis_llm.evidence.facts import ColumnKind
+from dbt_osmosis_llm.evidence.cutting import fit
+from dbt_osmosis_llm.evidence.facts import CUT_MARK, ColumnKind
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.sql_text import tidy_sql
 
 _MAX_EXPRESSION_CHARS = 240
-_CUT = " …"
 _HASH_CHARS = 10
 _VOLATILE = re.compile(
     r"'(?:\d{4}-\d\d-\d\d[ T]\d\d:\d\d[^']*"  # run_started_at
@@ -83,7 +83,7 @@ def column_fingerprint(node: NodeEvidence, name: str, signature: Signature) -> F
         expression = _named(node, lineage.expression or "")
         # A new name or type is no new meaning.
         definition = "plain" if lineage.is_plain else _normal(expression)
-        if expression.endswith(" ..."):
+        if expression.endswith(CUT_MARK):
             definition += _sql_of(node)  # the rest of it may be what changed
         definition += _rows(node, lineage.rows)
         for leaf in lineage.leaves:
@@ -95,7 +95,7 @@ def column_fingerprint(node: NodeEvidence, name: str, signature: Signature) -> F
         hash_of(definition),
         hash_of(*sorted(leaves)),
         hash_of(*sorted(column.tests if column else ())),
-        _cut(expression),
+        fit(expression, _MAX_EXPRESSION_CHARS),
         " ".join((column.data_type or "").split()) if column else "",
     )
 
@@ -115,7 +115,7 @@ def table_fingerprint(node: NodeEvidence) -> Fingerprint:
         hash_of(_rows(node, facts.rows)),
         hash_of(*sorted(upstream)),
         hash_of(*sorted(node.tests)),
-        _cut("; ".join(_rows_of(node))),
+        fit("; ".join(_rows_of(node)), _MAX_EXPRESSION_CHARS),
     )
 
 
@@ -154,9 +154,3 @@ def _normal(sql: str) -> str:
     return "".join(
         part if index % 2 else re.sub(r"\s+", "", part).lower() for index, part in enumerate(parts)
     )
-
-
-def _cut(text: str) -> str:
-    if len(text) <= _MAX_EXPRESSION_CHARS:
-        return text
-    return text[: _MAX_EXPRESSION_CHARS - len(_CUT)].rstrip() + _CUT

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dbt_osmosis_llm.evidence.cutting import one_line
+
 _MAX_ACCEPTED_VALUES = 20
 _MAX_CHARS = 300
 """Of one promise."""
@@ -49,7 +51,7 @@ class DataTest:
     def promise(self) -> str:
         """Return what it promises, in words."""
         words = _words(self.name, _given(self.arguments))
-        return _short(f"{words} where {self.where}" if self.where else words)
+        return one_line(f"{words} where {self.where}" if self.where else words, _MAX_CHARS)
 
     @property
     def unique_columns(self) -> tuple[str, ...]:
@@ -146,7 +148,7 @@ def _constraint_in_words(constraint: Mapping[str, Any]) -> str:
         words += f" to {_target(str(target))}{f' ({to_columns})' if to_columns else ''}"
     if expression := constraint.get("expression"):
         words += f" {expression}"
-    return _short(words)
+    return one_line(words, _MAX_CHARS)
 
 
 def _kind(constraint: Mapping[str, Any]) -> str:
@@ -159,8 +161,3 @@ def _target(reference: str) -> str:
     if "(" in reference:
         return ".".join(_QUOTED.findall(reference))
     return re.sub(r'["`\[\]]', "", reference)
-
-
-def _short(words: str) -> str:
-    line = " ".join(words.split())
-    return line if len(line) <= _MAX_CHARS else f"{line[:_MAX_CHARS]} …"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel
 
+from dbt_osmosis_llm.evidence.cutting import fit
+from dbt_osmosis_llm.evidence.facts import CUT_MARK
 from dbt_osmosis_llm.evidence.lineage.relation import TAG, Definition, Shape
 from dbt_osmosis_llm.evidence.lineage.syntax import core_of
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from dbt_osmosis_llm.evidence.facts import Leaf
 
 MAX_EXPRESSION_LENGTH = 600
-_CUT = " ..."
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*\Z")
 
 
@@ -92,12 +93,12 @@ class Writer:
             return text
         if definition.shape is Shape.UNION:
             texts = dict.fromkeys(self.cut(branch) or "..." for branch in definition.branches)
-            return _cut(_united(definition, texts))
+            return _fitted(_united(definition, texts))
         return self.local(definition.local) if definition.local is not None else None
 
     def local(self, node: exp.Expr) -> str:
         """The text of a node as written, cut to the limit."""
-        return _cut(self._printed(core_of(node).copy()))
+        return _fitted(self._printed(core_of(node).copy()))
 
     def whole(self, node: exp.Expr) -> str:
         """The resolved text of a node, or as written if that is too long; never cut."""
@@ -145,10 +146,8 @@ def _limited(text: str) -> str:
     return text
 
 
-def _cut(text: str) -> str:
-    if len(text) <= MAX_EXPRESSION_LENGTH:
-        return text
-    return text[: MAX_EXPRESSION_LENGTH - len(_CUT)].rstrip() + _CUT
+def _fitted(text: str) -> str:
+    return fit(text, MAX_EXPRESSION_LENGTH, CUT_MARK)
 
 
 def _needs_parentheses(definition: Definition, above: exp.Expr | None) -> bool:
