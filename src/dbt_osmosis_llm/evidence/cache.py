@@ -69,11 +69,12 @@ class FactsCache:
                 return _decoded(rows[0][0])
             except (ValueError, TypeError, KeyError, RecursionError) as error:
                 logger.debug("A kept lineage is unreadable and made anew: %s", error)
-        found = read_query(sql, dialect, schema)
-        # Nothing found may be for want of memory or stack: it is looked for again.
-        if found != EMPTY_FACTS:
-            self._keep(key, _encoded(found))
-        return found
+        facts = read_query(sql, dialect, schema)
+        # Nothing found may be for want of memory or stack: it is looked for again. So is what our
+        # own code failed on, or only the first run would tell.
+        if facts != EMPTY_FACTS and not facts.failure:
+            self._keep(key, _encoded(facts))
+        return facts
 
     def close(self) -> None:
         """Close the file; another call of `facts` opens it again."""

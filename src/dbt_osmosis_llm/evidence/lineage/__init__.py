@@ -18,6 +18,8 @@ from sqlglot import TokenType, exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ErrorLevel
 
+from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.evidence.cutting import one_line
 from dbt_osmosis_llm.evidence.facts import (
     EMPTY_FACTS,
     ColumnKind,
@@ -44,6 +46,7 @@ from dbt_osmosis_llm.evidence.lineage.syntax import QUERIES, NameCase
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_MAX_ERROR_CHARS = 200
 _MAX_PARENTHESES = 150  # sqlglot's parser recurses some ten frames a level
 
 _DIALECT_OF_ADAPTER = {
@@ -63,6 +66,9 @@ _DIALECT_OF_ADAPTER = {
     "vertica": "postgres",
 }
 
+_SQLGLOT = exp.Expression.__module__.partition(".")[0]
+_OURS = __name__.partition(".")[0]
+
 _QUERY_STARTS = (TokenType.SELECT, TokenType.WITH, TokenType.FROM)
 _OUTER_MARK = re.compile(r"\(\s*\+\s*\)")
 """`a.id = b.id(+)`: searched in the text, because not every sqlglot keeps it."""
@@ -74,6 +80,9 @@ def read_query(
     schema: Schema | None = None,
 ) -> QueryFacts:
     """Reads the compiled SQL of a model; `EMPTY_FACTS` for anything but one SELECT.
+
+    It never raises: a query that shows a fault in our own code costs a question to the model, not
+    the run. `QueryFacts.failure` then says so, for the caller, who knows what was read, to tell.
 
     Args:
         sql: One SELECT statement, without Jinja.
@@ -88,10 +97,37 @@ def read_query(
             return EMPTY_FACTS
         facts = _facts(statement, reading, schema or {})
         return replace(facts, has_outer_join=True) if _OUTER_MARK.search(sql) else facts
-    except Exception:  # noqa: BLE001 - sqlglot's parsers raise any class on SQL they did not expect
+    except Exception as error:  # noqa: BLE001  # sqlglot raises any class on SQL it does not know
+        if not _is_of_sqlglot(error):
+            return _failed(error)
+        logger.debug("sqlglot cannot read a query (%s)", _on_one_line(error))
         return EMPTY_FACTS
     finally:
         _quiet.reading = False
+
+
+def _is_of_sqlglot(error: Exception) -> bool:
+    """Whether sqlglot's code, not ours, was at work last when an exception was raised."""
+    last = ""
+    traceback = error.__traceback__
+    while traceback is not None:
+        package = str(traceback.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        if package in (_SQLGLOT, _OURS):  # either may have called the standard library
+            last = package
+        traceback = traceback.tb_next
+    return last == _SQLGLOT
+
+
+def _failed(error: Exception) -> QueryFacts:
+    """Return the facts of a query on which our own code failed; tests raise the error instead."""
+    logger.debug("Reading a query failed", exc_info=error)
+    return QueryFacts(failure=_on_one_line(error))
+
+
+def _on_one_line(error: Exception) -> str:
+    # The first line alone: those after it are the SQL, as sqlglot marks it with control characters.
+    first = next(iter(str(error).splitlines()), "")
+    return one_line(f"{type(error).__name__}: {first}", _MAX_ERROR_CHARS)
 
 
 class _Quiet(threading.local):

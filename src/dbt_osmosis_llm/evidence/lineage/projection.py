@@ -84,16 +84,23 @@ class Projections:
         sources = [source for source in scope.sources if source.visible]
         if path:
             sources = [source for source in scope.sources if source.answers_to(path)][:2]
-        plain = isinstance(projection, (exp.Star, exp.Column)) and not star.args.get("ilike")
+        renames = star.args.get("rename") or ()
+        plain = (
+            isinstance(projection, (exp.Star, exp.Column))
+            and not star.args.get("ilike")
+            and all(
+                isinstance(rename, exp.Alias) for rename in renames
+            )  # not of `rename f(a as b)`
+        )
         if not plain or (path and len(sources) != 1):
             rows.rests.append(Rest())
             return
         excluded = {column.name.casefold() for column in argument(star, "except") or ()}
-        renamed = [(str(one.alias), str(one.this.name)) for one in star.args.get("rename") or ()]
+        renamed = [(str(rename.alias), str(rename.this.name)) for rename in renames]
         new_names = {old.casefold(): new for new, old in renamed}
         replaced = {
-            str(one.alias).casefold(): self._expressions.define(one, scope, Clause.PROJECTION)
-            for one in star.args.get("replace") or ()
+            str(new.alias).casefold(): self._expressions.define(new, scope, Clause.PROJECTION)
+            for new in star.args.get("replace") or ()
         }
 
         def add(name: str, definition: Definition) -> None:
