@@ -60,14 +60,14 @@ class FactsCache:
             return read_query(sql, dialect, schema)
         try:
             key = _key(sql, dialect, schema or {})
-        except OSError as error:
+        except OSError as error:  # our own code is no file to read, inside a zip, say
             self._switch_off(error)
             return read_query(sql, dialect, schema)
         rows = self._execute("SELECT facts FROM facts WHERE key = ?", (key,))
         if rows:
             try:
                 return _decoded(rows[0][0])
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:  # damaged JSON
                 logger.debug("A kept lineage is unreadable and made anew: %s", error)
         facts = read_query(sql, dialect, schema)
         # Nothing found may be for want of memory or stack: it is looked for again. So is what our

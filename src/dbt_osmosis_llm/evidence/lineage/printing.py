@@ -45,7 +45,7 @@ class Writer:
         if definition not in self._texts:
             try:
                 self._texts[definition] = self._resolved(definition)
-            except (_TooLongError, RecursionError):
+            except (_TooLongError, RecursionError):  # a chain of CTEs has no limit, the stack has
                 self._texts[definition] = None
         return self._texts[definition]
 
@@ -101,7 +101,10 @@ class Writer:
         return _fitted(self._printed(core_of(node).copy()))
 
     def whole(self, node: exp.Expr) -> str:
-        """The resolved text of a node, or as written if that is too long; never cut."""
+        """The resolved text of a node, or as written if that is too long; never cut.
+
+        Empty when the stack does not reach to print it.
+        """
         try:
             try:
                 return self.resolved(node)
@@ -111,7 +114,10 @@ class Writer:
             return ""
 
     def best(self, node: exp.Expr) -> str | None:
-        """The resolved text of a node if it is short enough, else the text as written."""
+        """The resolved text of a node if it is short enough, else the text as written.
+
+        None when the stack does not reach to print it.
+        """
         try:
             try:
                 return self.resolved(node)

@@ -88,9 +88,8 @@ class Projections:
         plain = (
             isinstance(projection, (exp.Star, exp.Column))
             and not star.args.get("ilike")
-            and all(
-                isinstance(rename, exp.Alias) for rename in renames
-            )  # not of `rename f(a as b)`
+            # `rename f(a as b)` parses as well; nobody knows what it means.
+            and all(isinstance(rename, exp.Alias) for rename in renames)
         )
         if not plain or (path and len(sources) != 1):
             rows.rests.append(Rest())
