@@ -32,6 +32,7 @@ class Queries:
         self._declared: dict[str, tuple[str | None, QueryFacts]] = {}
         self._sql: dict[str, tuple[str | None, bool]] = {}
         self.compile_errors: dict[str, str] = {}
+        self.read_failures: dict[str, str] = {}
 
     def query(self, node: Any) -> tuple[str | None, QueryFacts]:
         """Return a model's SQL and what it says of its columns, worked out once until `forget`."""
@@ -59,7 +60,16 @@ class Queries:
         real = [table for table in tables if not is_ephemeral(table)]
         schema = {relation_of(table): c for table in real if (c := columns_of(table))}
         dialect = self._context.project.runtime_cfg.credentials.type
-        return sql, self._read_query(sql, dialect, schema)
+        facts = self._read_query(sql, dialect, schema)
+        if facts.failure and node.unique_id not in self.read_failures:
+            self.read_failures[node.unique_id] = facts.failure
+            logger.warning(
+                "%s: reading its SQL failed (%s), which is a fault of dbt-osmosis-llm; "
+                "its columns have no lineage",
+                node.unique_id,
+                facts.failure,
+            )
+        return sql, facts
 
     def sql(self, node: Any) -> tuple[str | None, bool]:
         """Return a model's SQL and whether it is compiled; never an invented SELECT."""
