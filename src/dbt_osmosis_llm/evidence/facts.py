@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
+from dbt_osmosis_llm.evidence.names import entry
+
 Schema = Mapping[str, Iterable[str]]
 """Names of relations, unquoted, to the names of their columns in order."""
 
@@ -90,11 +92,7 @@ class QueryFacts:
 
     def column(self, name: str) -> ColumnLineage | None:
         """The column of that name, whatever its case."""
-        found = self.columns.get(name)
-        if found is not None:
-            return found
-        folded = name.casefold()
-        return next((one for key, one in self.columns.items() if key.casefold() == folded), None)
+        return entry(name, self.columns)
 
 
 EMPTY_FACTS = QueryFacts()

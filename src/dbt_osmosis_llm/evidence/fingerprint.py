@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from dbt_osmosis_llm.evidence.cutting import fit
 from dbt_osmosis_llm.evidence.facts import CUT_MARK, ColumnKind
+from dbt_osmosis_llm.evidence.names import folded, unquoted
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.sql_text import tidy_sql
 
@@ -74,7 +75,7 @@ def column_fingerprint(node: NodeEvidence, name: str, signature: Signature) -> F
         signature: Of the columns that it is made of.
     """
     column = next((one for one in node.columns if one.name == name), None)
-    lineage = node.facts.column(name.strip('"`'))
+    lineage = node.facts.column(unquoted(name))
     leaves = []
     if lineage is None or lineage.kind is ColumnKind.UNKNOWN:
         definition, expression = _sql_of(node), ""
@@ -88,9 +89,9 @@ def column_fingerprint(node: NodeEvidence, name: str, signature: Signature) -> F
         definition += _rows(node, lineage.rows)
         for leaf in lineage.leaves:
             found = node.upstream_table(leaf.relation)
-            place = found.unique_id if found else leaf.relation.rpartition(".")[2].lower()
+            place = found.unique_id if found else folded(leaf.relation.rpartition(".")[2])
             said = signature(place, leaf.column) if found else ""
-            leaves.append(f"{place}.{leaf.column.lower()}:{said}")
+            leaves.append(f"{place}.{folded(leaf.column)}:{said}")
     return Fingerprint(
         hash_of(definition),
         hash_of(*sorted(leaves)),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dbt_osmosis_llm.evidence.cutting import one_line
+from dbt_osmosis_llm.evidence.names import plain_name, same_name
 
 _MAX_ACCEPTED_VALUES = 20
 _MAX_CHARS = 300
@@ -63,16 +64,11 @@ class DataTest:
         return _combination(self.name, _given(self.arguments))
 
 
-def plain_name(name: str) -> str:
-    """Return a column's name in lower case, without quotes."""
-    return name.strip('"`').lower()
-
-
 def promises_of_column(
     name: str, tests: Iterable[DataTest], constraints: Iterable[Mapping[str, Any]]
 ) -> tuple[str, ...]:
     """Return what a table's tests and a column's own constraints promise of the column."""
-    words = [test.promise for test in tests if plain_name(test.column) == plain_name(name)]
+    words = [test.promise for test in tests if same_name(test.column, name)]
     return tuple(dict.fromkeys([*words, *map(_constraint_in_words, constraints)]))
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from dbt_osmosis_llm.evidence.cutting import cut, one_line
 from dbt_osmosis_llm.evidence.facts import ColumnKind
+from dbt_osmosis_llm.evidence.names import folded
 from dbt_osmosis_llm.evidence.node import NodeEvidence, framed
 from dbt_osmosis_llm.evidence.sql_text import cut_sql, mask_personal_data, tidy_sql
 
@@ -135,7 +136,7 @@ def _column_block(node: NodeEvidence, name: str, told: set[tuple[str, str]]) -> 
             parts.append(f"{kind.value}: {expression}")
     told_above = []
     for table, leaf_column, text in leaves:
-        leaf = (table, leaf_column.lower())
+        leaf = (table, folded(leaf_column))
         if text and leaf not in told:
             told.add(leaf)
             parts.append(f"{start}{table}.{leaf_column}: {_on_one_line(text)}")
@@ -233,8 +234,8 @@ def _upstream_lines(
     """Yield what is said of the tables upstream and not with the columns that read them."""
     # What was copied from upstream stands among the table's own texts.
     own = {_on_one_line(c.description) for c in node.columns if c.name not in asked}
-    words = set(re.findall(r"\w+", (node.sql or "").lower()))
-    words.update(leaf.column.lower() for c in node.facts.columns.values() for leaf in c.leaves)
+    words = set(re.findall(r"\w+", folded(node.sql or "")))
+    words.update(folded(leaf.column) for c in node.facts.columns.values() for leaf in c.leaves)
     lineages = [node.facts.column(name) for name in asked]
     # Where it is known what the columns are made of, what the SQL does not name is nothing to them.
     is_known = bool(node.facts.columns) and all(
@@ -246,8 +247,8 @@ def _upstream_lines(
         lines = []
         for name, description in table.columns.items():
             line = _on_one_line(description)
-            if line and (table.name, name.lower()) not in told and line not in own:
-                rank = Rank.READ if name.lower() in words else Rank.UNREAD
+            if line and (table.name, folded(name)) not in told and line not in own:
+                rank = Rank.READ if folded(name) in words else Rank.UNREAD
                 lines.append(Line(f"- {name}: {line}", rank))
         lines = [line for line in lines if line.rank is Rank.READ or not is_known]
         lines.sort(key=lambda line: line.rank is Rank.UNREAD)

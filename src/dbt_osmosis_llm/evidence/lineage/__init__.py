@@ -42,6 +42,7 @@ from dbt_osmosis_llm.evidence.lineage.printing import Writer, leaf_name
 from dbt_osmosis_llm.evidence.lineage.query import Reader
 from dbt_osmosis_llm.evidence.lineage.relation import Definition, Environment, Shape
 from dbt_osmosis_llm.evidence.lineage.syntax import QUERIES, NameCase
+from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -178,13 +179,13 @@ class _Schema:
         self._index: dict[str, list[tuple[int, Iterable[str]]]] = {}
         # By every ending of its name a table's columns, with how many parts the ending leaves out.
         for name, columns in schema.items():
-            parts = name.casefold().split(".")
+            parts = folded(name).split(".")
             for start in range(len(parts)):
                 self._index.setdefault(".".join(parts[start:]), []).append((start, columns))
 
     def columns_of(self, table: exp.Table) -> Sequence[str]:
         """The table's column names; none if the schema does not know it, or not for sure."""
-        parts = [str(part.name).casefold() for part in table.parts]
+        parts = [folded(str(part.name)) for part in table.parts]
         for start in range(len(parts)):
             candidates = self._index.get(".".join(parts[start:]), [])
             matching = [columns for left_out, columns in candidates if left_out == 0]
@@ -255,7 +256,7 @@ def _kind(name: str, definition: Definition) -> ColumnKind:
     if definition.aggregate:
         return ColumnKind.AGGREGATE
     if shape is Shape.COLUMN:
-        same = definition.leaves[0].column.casefold() == name.casefold()
+        same = folded(definition.leaves[0].column) == folded(name)
         return ColumnKind.PASS if same else ColumnKind.RENAME
     if shape is Shape.CAST:
         return ColumnKind.CAST

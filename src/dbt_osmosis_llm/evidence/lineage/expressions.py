@@ -30,6 +30,7 @@ from dbt_osmosis_llm.evidence.lineage.syntax import (
     position_of,
     words,
 )
+from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
     from dbt_osmosis_llm.evidence.lineage.relation import Gathered, ReadQuery
@@ -161,7 +162,7 @@ class Expressions:
         if len(names) > 1:
             definition, owner = self._qualified(names, scope)
         else:
-            key = names[0].casefold()
+            key = folded(names[0])
             if not parts[0].args.get("quoted") and scope.candidates(names[0])[0] < Presence.YES:
                 if key in _PSEUDO_CONSTANTS:
                     return Definition(Shape.CONSTANT, local=column)
@@ -176,7 +177,7 @@ class Expressions:
 
     def _unqualified(self, name: str, scope: Scope, clause: Clause) -> tuple[Definition, Scope]:
         """What a bare name means, and the query whose FROM clause or list has it."""
-        key = name.casefold()
+        key = folded(name)
         if key in scope.environment.scalars:
             scalar, part = scope.environment.scalars[key]
             scope.part.nested.append(part)
@@ -208,7 +209,7 @@ class Expressions:
         if presence is Presence.YES or scope.outer is None:
             return presence, definition, scope
         outer = self._lookup(name, scope.outer)
-        if name.casefold() in scope.outer.aliases and outer[0] is not Presence.YES:
+        if folded(name) in scope.outer.aliases and outer[0] is not Presence.YES:
             outer = Presence.MAYBE, UNRESOLVED, scope.outer
         if presence is Presence.MAYBE and outer[0] >= Presence.MAYBE:
             return presence, UNRESOLVED, scope
@@ -218,11 +219,11 @@ class Expressions:
 
     def _qualified(self, names: list[str], scope: Scope) -> tuple[Definition, Scope]:
         """What `a.b.c` means, of which any part but the last may be a table's name."""
-        folded = tuple(name.casefold() for name in names)
+        path = tuple(map(folded, names))
         at: Scope | None = scope
         while at is not None:
             for length in range(1, len(names)):
-                sources = [one for one in at.sources if one.answers_to(folded[:length])]
+                sources = [one for one in at.sources if one.answers_to(path[:length])]
                 if len(sources) > 1:
                     return UNRESOLVED, at
                 if sources:
@@ -232,11 +233,11 @@ class Expressions:
                         return member(rows.value, rest), at
                     if presence is Presence.NO:
                         return UNRESOLVED, at
-                    at.read_names.add(folded[length])
+                    at.read_names.add(path[length])
                     return (member(definition, rest[1:]) if rest[1:] else definition), at
             at = at.outer
         presence, definition, owner = self._lookup(names[0], scope)
         sure = presence is Presence.YES or self._dialect in _DOTTED_FIELDS
-        if not sure or folded[-1] in _NEVER_COLUMNS:
+        if not sure or path[-1] in _NEVER_COLUMNS:
             return UNRESOLVED, scope
         return member(definition, names[1:]), owner

@@ -16,6 +16,7 @@ from dbt_osmosis_llm.evidence.cutting import fit
 from dbt_osmosis_llm.evidence.facts import CUT_MARK
 from dbt_osmosis_llm.evidence.lineage.relation import TAG, Definition, Shape
 from dbt_osmosis_llm.evidence.lineage.syntax import core_of
+from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -173,7 +174,7 @@ def _needs_parentheses(definition: Definition, above: exp.Expr | None) -> bool:
 
 def leaf_name(relations: Sequence[str], dialect: Dialect) -> Callable[[Leaf], str]:
     """Return a function that names columns, with their tables where there are several."""
-    bare = [relation.rpartition(".")[2].casefold() for relation in relations]
+    bare = [folded(relation.rpartition(".")[2]) for relation in relations]
 
     def quoted(name: str) -> str:
         if _PLAIN_NAME.match(name):
@@ -185,7 +186,7 @@ def leaf_name(relations: Sequence[str], dialect: Dialect) -> Callable[[Leaf], st
         if len(relations) < 2:
             return column
         table = leaf.relation.rpartition(".")[2]
-        if bare.count(table.casefold()) > 1:
+        if bare.count(folded(table)) > 1:
             return f"{leaf.relation}.{column}"
         return f"{quoted(table)}.{column}"
 

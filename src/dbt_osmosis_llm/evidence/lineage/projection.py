@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from dbt_osmosis_llm.evidence.lineage.relation import Clause, Definition, Rest, Rows, Scope
 from dbt_osmosis_llm.evidence.lineage.syntax import argument, star_of
+from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
     from dbt_osmosis_llm.evidence.lineage.expressions import Expressions
@@ -42,7 +43,7 @@ class Projections:
                 self._expand(star, projection, scope, rows)
                 continue
             if isinstance(projection, exp.Alias):
-                scope.later_aliases.discard(projection.alias.casefold())
+                scope.later_aliases.discard(folded(projection.alias))
             definition = self._expressions.define(projection, scope, Clause.PROJECTION)
             scope.part.projections.append(definition)
             if isinstance(projection, exp.Aliases):
@@ -54,12 +55,12 @@ class Projections:
             rows.names.append(name)
             rows.definitions.append(definition)
             if isinstance(projection, exp.Alias):
-                scope.aliases[name.casefold()] = definition
+                scope.aliases[folded(name)] = definition
             elif isinstance(projection, (exp.Unnest, exp.Explode, exp.Inline)):
                 rows.ordered = False
-        excluded = {column.name.casefold() for column in query.args.get("exclude") or ()}
+        excluded = {folded(column.name) for column in query.args.get("exclude") or ()}
         if excluded:
-            kept = [at for at, name in enumerate(rows.names) if name.casefold() not in excluded]
+            kept = [at for at, name in enumerate(rows.names) if folded(name) not in excluded]
             rows.names = [rows.names[at] for at in kept]
             rows.definitions = [rows.definitions[at] for at in kept]
             rows.rests = [rest.restricted(excluded, ()) for rest in rows.rests]
@@ -80,7 +81,7 @@ class Projections:
         """Adds the columns behind a star, and `Rest`s for those that cannot be listed."""
         path: tuple[str, ...] = ()
         if isinstance(projection, exp.Column):
-            path = tuple(str(part.name).casefold() for part in projection.parts[:-1])
+            path = tuple(folded(str(part.name)) for part in projection.parts[:-1])
         sources = [source for source in scope.sources if source.visible]
         if path:
             sources = [source for source in scope.sources if source.answers_to(path)][:2]
@@ -94,16 +95,16 @@ class Projections:
         if not plain or (path and len(sources) != 1):
             rows.rests.append(Rest())
             return
-        excluded = {column.name.casefold() for column in argument(star, "except") or ()}
+        excluded = {folded(column.name) for column in argument(star, "except") or ()}
         renamed = [(str(rename.alias), str(rename.this.name)) for rename in renames]
-        new_names = {old.casefold(): new for new, old in renamed}
+        new_names = {folded(old): new for new, old in renamed}
         replaced = {
-            str(new.alias).casefold(): self._expressions.define(new, scope, Clause.PROJECTION)
+            folded(str(new.alias)): self._expressions.define(new, scope, Clause.PROJECTION)
             for new in star.args.get("replace") or ()
         }
 
         def add(name: str, definition: Definition) -> None:
-            key = name.casefold()
+            key = folded(name)
             if key not in excluded:
                 rows.names.append(new_names.get(key, name))
                 rows.definitions.append(replaced.pop(key, definition))
@@ -112,15 +113,15 @@ class Projections:
         for name, definition in merged.values():
             add(name, definition)
         if merged and list(merged) != [
-            name.casefold() for name in sources[0].rows.names[: len(merged)]
+            folded(name) for name in sources[0].rows.names[: len(merged)]
         ]:
             rows.ordered = False  # databases differ in where they put the columns of USING
         for source in sources:
             listed = set(merged)
             for name, definition in zip(source.rows.names, source.rows.definitions, strict=True):
-                if name.casefold() not in merged:
+                if folded(name) not in merged:
                     add(name, definition)
-                listed.add(name.casefold())
+                listed.add(folded(name))
             rows.rests += [
                 rest.restricted(excluded | set(merged) | set(replaced), renamed)
                 for rest in source.rows.rests

@@ -37,6 +37,7 @@ from dbt_osmosis_llm.evidence.lineage.syntax import (
     inline_named_windows,
 )
 from dbt_osmosis_llm.evidence.lineage.tables import Tables, renamed, values_of
+from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -132,7 +133,7 @@ class Reader:
             if cte.args.get("scalar"):
                 scope = Scope(inner, None, nested)
                 scalar = self._expressions.define(cte.this, scope, Clause.FROM)
-                scalars[cte.alias.casefold()] = (scalar, scope.part)
+                scalars[folded(cte.alias)] = (scalar, scope.part)
                 continue
             if isinstance(cte.this, exp.Values):
                 rows = values_of(cte.this)
@@ -215,7 +216,7 @@ class Reader:
             scope.hide_columns()
         if self._dialect == "clickhouse":
             scope.later_aliases = {
-                projection.alias.casefold()
+                folded(projection.alias)
                 for projection in query.expressions
                 if isinstance(projection, exp.Alias)
             }

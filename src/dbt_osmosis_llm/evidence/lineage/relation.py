@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from sqlglot import exp
 
 from dbt_osmosis_llm.evidence.facts import Leaf
+from dbt_osmosis_llm.evidence.names import folded
 
 TAG = "dbt_osmosis_llm"
 """Key in a column node's `meta` (copies of the node keep it): the column's `Definition`."""
@@ -84,13 +85,13 @@ class Table:
     def __post_init__(self) -> None:
         first: dict[str, str] = {}
         for name in self.columns:
-            other = first.setdefault(name.casefold(), name)
+            other = first.setdefault(folded(name), name)
             if other != name:
                 self.case_sensitive |= {other, name}
 
     def leaf(self, name: str) -> Definition:
         """The one definition of a column of this table, spelled as it was met first."""
-        key = name if name in self.case_sensitive else name.casefold()
+        key = name if name in self.case_sensitive else folded(name)
         if key not in self.known:
             leaves = (Leaf(self.relation, name),)
             self.known[key] = Definition(Shape.COLUMN, leaves, is_plain=True)
@@ -114,10 +115,10 @@ class Rest:
 
     def find(self, name: str) -> Found:
         """Looks a column up by name."""
-        key = name.casefold()
+        key = folded(name)
         for new, old in self.renamed:
-            if new.casefold() == key:
-                name, key = old, old.casefold()
+            if folded(new) == key:
+                name, key = old, folded(old)
                 break
         else:
             if key in self.excluded:
@@ -131,14 +132,14 @@ class Rest:
     def restricted(self, excluded: Iterable[str], renamed: Iterable[tuple[str, str]]) -> Rest:
         """The same columns after a further `* exclude (...) rename (...)`."""
         excluded, renamed = set(excluded), list(renamed)
-        earlier = {new.casefold(): old for new, old in self.renamed}
+        earlier = {folded(new): old for new, old in self.renamed}
         moved = [
-            (new, earlier.get(old.casefold(), old))
+            (new, earlier.get(folded(old), old))
             for new, old in renamed
-            if old.casefold() in earlier or old.casefold() not in self.excluded
+            if folded(old) in earlier or folded(old) not in self.excluded
         ]
-        gone = excluded | {old.casefold() for _, old in renamed}
-        kept = [pair for pair in self.renamed if pair[0].casefold() not in gone]
+        gone = excluded | {folded(old) for _, old in renamed}
+        kept = [pair for pair in self.renamed if folded(pair[0]) not in gone]
         return Rest(self.table, self.value, self.excluded | gone, (*kept, *moved))
 
 
@@ -194,8 +195,8 @@ class Rows:
         if self._index is None:
             self._index = {}
             for position, known in enumerate(self.names):
-                self._index.setdefault(known.casefold(), []).append(position)
-        hits = self._index.get(name.casefold(), []) if name else []
+                self._index.setdefault(folded(known), []).append(position)
+        hits = self._index.get(folded(name), []) if name else []
         if len(hits) > 1:
             hits = [hit for hit in hits if self.names[hit] == name] or hits
         if hits:
@@ -306,7 +307,7 @@ class Scope:
 
     def candidates(self, name: str, sources: Sequence[Source] | None = None) -> Found:
         """Looks an unqualified column up in the FROM clause alone."""
-        key = name.casefold()
+        key = folded(name)
         if key in self.merged:
             return Presence.YES, self.merged[key][1]
         sources = [one for one in sources or self.sources if one.visible]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 from sqlglot.dialects.dialect import NormalizationStrategy
 
+from dbt_osmosis_llm.evidence.names import folded
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -188,13 +190,13 @@ def position_of(node: exp.Expr) -> int:
 
 def inline_named_windows(query: exp.Select) -> None:
     """Rewrites `over w` into what the WINDOW clause says of `w`."""
-    named = {str(one.this.name).casefold(): one for one in query.args.get("windows") or ()}
+    named = {folded(str(one.this.name)): one for one in query.args.get("windows") or ()}
     if not named:
         return
     for window in query.find_all(exp.Window):
         seen: set[str] = set()
         while (alias := window.args.get("alias")) is not None:
-            key = str(alias.name).casefold()
+            key = folded(str(alias.name))
             definition = named.get(key)
             if definition is None or key in seen:
                 break

@@ -36,6 +36,7 @@ from dbt_osmosis_llm.evidence.lineage.syntax import (
     keyword,
     names_of,
 )
+from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,7 +113,7 @@ class Tables:
         if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
             rows = self._table(node, scope)
             label = label or node.this
-            path = tuple(str(part.name).casefold() for part in node.parts)
+            path = tuple(folded(str(part.name)) for part in node.parts)
             rows = renamed(rows, node)
         elif isinstance(node, exp.Subquery) and not alias and is_parenthesised_join(node.this):
             self.add(node.this, scope, visible=visible)
@@ -137,7 +138,7 @@ class Tables:
             rows = opaque(rows.part)
             for pivot in pivots:
                 label = pivot.args["alias"].this if pivot.args.get("alias") else label
-        name = str(label.name).casefold() if label is not None else ""
+        name = folded(str(label.name)) if label is not None else ""
         scope.sources.append(Source(name, path if not alias else (), rows, visible))
         self.add_joins(node, scope)
 
@@ -229,7 +230,7 @@ class Tables:
             using = self._common_names(before, joined, scope)
         for name in using:
             merged = self._merged(name, side, before, joined, scope)
-            scope.merged[name.casefold()] = (name, merged)
+            scope.merged[folded(name)] = (name, merged)
         words = ["natural"] if method == "natural" else []
         words += [side] if side else []
         words += [kind] if kind and not (side and kind == "outer") else []
@@ -275,4 +276,4 @@ class Tables:
             definition = self._expressions.define(array, scope, Clause.FROM)
             name = str(item.alias_or_name)
             local = exp.Anonymous(this="arrayJoin", expressions=[tagged_column(name, definition)])
-            scope.merged[name.casefold()] = (name, derived(local, [definition]))
+            scope.merged[folded(name)] = (name, derived(local, [definition]))
