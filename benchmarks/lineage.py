@@ -18,7 +18,7 @@ from generate import Column, Table, invent, sql_of
 from rows import Row, bounded, judged, markdown
 
 from dbt_osmosis_llm.evidence.cache import FactsCache
-from dbt_osmosis_llm.evidence.lineage import ColumnKind, ColumnLineage, Leaf, QueryFacts
+from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage, Leaf, QueryFacts
 
 _UNCHANGED = (ColumnKind.PASS, ColumnKind.RENAME)
 

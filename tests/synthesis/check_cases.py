@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, read_query
+from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS
+from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
 from dbt_osmosis_llm.synthesis.checks import ComplaintKind as Kind
 

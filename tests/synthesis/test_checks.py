@@ -11,7 +11,8 @@ import ruamel.yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, read_query
+from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS
+from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, UpstreamTable
 from dbt_osmosis_llm.evidence.promises import DataTest, promises_of_column
 from dbt_osmosis_llm.synthesis.checks import Complaint, ComplaintKind, check_texts

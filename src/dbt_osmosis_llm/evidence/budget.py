@@ -14,7 +14,8 @@ from functools import partial
 from typing import NamedTuple
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.evidence.lineage import ColumnKind
+from dbt_osmosis_llm.evidence.facts import ColumnKind
+from dbt_osmosis_llm.evidence.names import folded
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.sql_text import code_only
 from dbt_osmosis_llm.evidence.wording import Rank, Wording, without_lines
@@ -139,9 +140,9 @@ def without_ctes(sql: str, relations: Collection[str], excess_bytes: int) -> str
         excess_bytes: How much must go, if there is so much.
     """
     ctes = list(_ctes(sql))
-    needed = {relation.rpartition(".")[2].lower() for relation in relations}
+    needed = {folded(relation.rpartition(".")[2]) for relation in relations}
     for cte in ctes:
-        body = sql[cte.start : cte.end].lower()
+        body = folded(sql[cte.start : cte.end])
         if any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", body) for name in needed):
             needed.add(cte.name)
     left_out = []
@@ -165,7 +166,7 @@ def _ctes(sql: str) -> Iterator[_Cte]:
         end = _closing(code, head.end())
         if end is None:
             return
-        yield _Cte(head["name"].lower(), head.end(), end)
+        yield _Cte(folded(head["name"]), head.end(), end)
         comma = re.compile(r"\s*,").match(code, end + 1)
         if comma is None:
             return

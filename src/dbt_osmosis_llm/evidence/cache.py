@@ -8,36 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 import threading
 from contextlib import suppress
 from functools import cache
-from importlib import resources
+from importlib import import_module, metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-import sqlglot
+from typing import Any
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.evidence.lineage import (
+from dbt_osmosis_llm.evidence.facts import (
     EMPTY_FACTS,
     ColumnKind,
     ColumnLineage,
     Join,
     Leaf,
     QueryFacts,
-    read_query,
+    Schema,
 )
-
-if TYPE_CHECKING:
-    from dbt_osmosis_llm.evidence.lineage import Schema
+from dbt_osmosis_llm.evidence.lineage import read_query
 
 MAX_ROWS = 10_000
 """Of some 5 KB for a model of 25 columns."""
 _BUSY_S = 5.0
 """How long to wait for another process's write, once: after that there is no cache."""
-_READERS = ("lineage.py", "query.py", "relation.py", "cache.py")
+_IMPORT = re.compile(rb"^\s*from (dbt_osmosis_llm\.evidence\.[\w.]+) import", re.MULTILINE)
 
 
 class FactsCache:
@@ -63,20 +60,21 @@ class FactsCache:
             return read_query(sql, dialect, schema)
         try:
             key = _key(sql, dialect, schema or {})
-        except OSError as error:
+        except OSError as error:  # our own code is no file to read, inside a zip, say
             self._switch_off(error)
             return read_query(sql, dialect, schema)
         rows = self._execute("SELECT facts FROM facts WHERE key = ?", (key,))
         if rows:
             try:
                 return _decoded(rows[0][0])
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:  # damaged JSON
                 logger.debug("A kept lineage is unreadable and made anew: %s", error)
-        found = read_query(sql, dialect, schema)
-        # Nothing found may be for want of memory or stack: it is looked for again.
-        if found != EMPTY_FACTS:
-            self._keep(key, _encoded(found))
-        return found
+        facts = read_query(sql, dialect, schema)
+        # Nothing found may be for want of memory or stack: it is looked for again. So is what our
+        # own code failed on, or only the first run would tell.
+        if facts != EMPTY_FACTS and not facts.failure:
+            self._keep(key, _encoded(facts))
+        return facts
 
     def close(self) -> None:
         """Close the file; another call of `facts` opens it again."""
@@ -143,9 +141,20 @@ class FactsCache:
 @cache
 def _algorithm() -> str:
     """What reads: a hash of our code, which nobody can forget to raise, and sqlglot's version."""
-    package = resources.files(__package__)
-    code = b"".join((package / name).read_bytes() for name in _READERS)
-    return f"{hashlib.sha256(code).hexdigest()} {sqlglot.__version__}"
+    code = hashlib.sha256(b"".join(source for _, source in sorted(_code().items())))
+    return f"{code.hexdigest()} {metadata.version('sqlglot')}"
+
+
+def _code() -> dict[str, bytes]:
+    """Return the source of this module and of all that it stands on, by name."""
+    sources: dict[str, bytes] = {}
+    waiting = [__name__]
+    while waiting:
+        name = waiting.pop()
+        if name not in sources:
+            sources[name] = Path(str(import_module(name).__file__)).read_bytes()
+            waiting += [imported.decode() for imported in _IMPORT.findall(sources[name])]
+    return sources
 
 
 def _key(sql: str, dialect: str | None, schema: Schema) -> str:

@@ -12,12 +12,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dbt_osmosis_llm.evidence.lineage import ColumnKind
+from dbt_osmosis_llm.evidence.cutting import fit
+from dbt_osmosis_llm.evidence.facts import CUT_MARK, ColumnKind
+from dbt_osmosis_llm.evidence.names import folded, unquoted
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.sql_text import tidy_sql
 
 _MAX_EXPRESSION_CHARS = 240
-_CUT = " …"
 _HASH_CHARS = 10
 _VOLATILE = re.compile(
     r"'(?:\d{4}-\d\d-\d\d[ T]\d\d:\d\d[^']*"  # run_started_at
@@ -74,7 +75,7 @@ def column_fingerprint(node: NodeEvidence, name: str, signature: Signature) -> F
         signature: Of the columns that it is made of.
     """
     column = next((one for one in node.columns if one.name == name), None)
-    lineage = node.facts.column(name.strip('"`'))
+    lineage = node.facts.column(unquoted(name))
     leaves = []
     if lineage is None or lineage.kind is ColumnKind.UNKNOWN:
         definition, expression = _sql_of(node), ""
@@ -83,19 +84,19 @@ def column_fingerprint(node: NodeEvidence, name: str, signature: Signature) -> F
         expression = _named(node, lineage.expression or "")
         # A new name or type is no new meaning.
         definition = "plain" if lineage.is_plain else _normal(expression)
-        if expression.endswith(" ..."):
+        if expression.endswith(CUT_MARK):
             definition += _sql_of(node)  # the rest of it may be what changed
         definition += _rows(node, lineage.rows)
         for leaf in lineage.leaves:
             found = node.upstream_table(leaf.relation)
-            place = found.unique_id if found else leaf.relation.rpartition(".")[2].lower()
+            place = found.unique_id if found else folded(leaf.relation.rpartition(".")[2])
             said = signature(place, leaf.column) if found else ""
-            leaves.append(f"{place}.{leaf.column.lower()}:{said}")
+            leaves.append(f"{place}.{folded(leaf.column)}:{said}")
     return Fingerprint(
         hash_of(definition),
         hash_of(*sorted(leaves)),
         hash_of(*sorted(column.tests if column else ())),
-        _cut(expression),
+        fit(expression, _MAX_EXPRESSION_CHARS),
         " ".join((column.data_type or "").split()) if column else "",
     )
 
@@ -115,7 +116,7 @@ def table_fingerprint(node: NodeEvidence) -> Fingerprint:
         hash_of(_rows(node, facts.rows)),
         hash_of(*sorted(upstream)),
         hash_of(*sorted(node.tests)),
-        _cut("; ".join(_rows_of(node))),
+        fit("; ".join(_rows_of(node)), _MAX_EXPRESSION_CHARS),
     )
 
 
@@ -154,9 +155,3 @@ def _normal(sql: str) -> str:
     return "".join(
         part if index % 2 else re.sub(r"\s+", "", part).lower() for index, part in enumerate(parts)
     )
-
-
-def _cut(text: str) -> str:
-    if len(text) <= _MAX_EXPRESSION_CHARS:
-        return text
-    return text[: _MAX_EXPRESSION_CHARS - len(_CUT)].rstrip() + _CUT

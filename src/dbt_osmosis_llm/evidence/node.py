@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, ColumnLineage, QueryFacts
+from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, ColumnLineage, QueryFacts
+from dbt_osmosis_llm.evidence.names import entry, folded
 from dbt_osmosis_llm.evidence.sql_text import (
     mask_personal_data,
     mask_personal_data_in_text,
@@ -34,7 +35,7 @@ def framed(values: Mapping[str, str]) -> dict[str, str]:
 
 def is_same_relation(one: str, other: str) -> bool:
     """Tell whether two unquoted names, qualified as far as each goes, are one relation's."""
-    one, other = one.lower(), other.lower()
+    one, other = folded(one), folded(other)
     return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
 
 
@@ -82,8 +83,7 @@ class UpstreamTable:
 
     def text_of(self, column: str) -> str:
         """Return a column's text, whatever the case of its name."""
-        wanted = column.lower()
-        return next((t for name, t in self.columns.items() if name.lower() == wanted), "")
+        return entry(column, self.columns) or ""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dbt_osmosis_llm.evidence.cutting import one_line
+from dbt_osmosis_llm.evidence.names import plain_name, same_name
+
 _MAX_ACCEPTED_VALUES = 20
 _MAX_CHARS = 300
 """Of one promise."""
@@ -49,7 +52,7 @@ class DataTest:
     def promise(self) -> str:
         """Return what it promises, in words."""
         words = _words(self.name, _given(self.arguments))
-        return _short(f"{words} where {self.where}" if self.where else words)
+        return one_line(f"{words} where {self.where}" if self.where else words, _MAX_CHARS)
 
     @property
     def unique_columns(self) -> tuple[str, ...]:
@@ -61,16 +64,11 @@ class DataTest:
         return _combination(self.name, _given(self.arguments))
 
 
-def plain_name(name: str) -> str:
-    """Return a column's name in lower case, without quotes."""
-    return name.strip('"`').lower()
-
-
 def promises_of_column(
     name: str, tests: Iterable[DataTest], constraints: Iterable[Mapping[str, Any]]
 ) -> tuple[str, ...]:
     """Return what a table's tests and a column's own constraints promise of the column."""
-    words = [test.promise for test in tests if plain_name(test.column) == plain_name(name)]
+    words = [test.promise for test in tests if same_name(test.column, name)]
     return tuple(dict.fromkeys([*words, *map(_constraint_in_words, constraints)]))
 
 
@@ -146,7 +144,7 @@ def _constraint_in_words(constraint: Mapping[str, Any]) -> str:
         words += f" to {_target(str(target))}{f' ({to_columns})' if to_columns else ''}"
     if expression := constraint.get("expression"):
         words += f" {expression}"
-    return _short(words)
+    return one_line(words, _MAX_CHARS)
 
 
 def _kind(constraint: Mapping[str, Any]) -> str:
@@ -159,8 +157,3 @@ def _target(reference: str) -> str:
     if "(" in reference:
         return ".".join(_QUOTED.findall(reference))
     return re.sub(r'["`\[\]]', "", reference)
-
-
-def _short(words: str) -> str:
-    line = " ".join(words.split())
-    return line if len(line) <= _MAX_CHARS else f"{line[:_MAX_CHARS]} …"

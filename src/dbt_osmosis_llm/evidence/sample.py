@@ -10,6 +10,8 @@ import csv
 from itertools import islice
 from pathlib import Path
 
+from dbt_osmosis_llm._log import logger
+
 _MAX_ROWS = 1000
 _MAX_VALUES = 10
 _MAX_VALUE_CHARS = 40
@@ -22,6 +24,11 @@ def read_values(path: Path, delimiter: str = ",") -> dict[str, tuple[str, ...]]:
     40 characters, has none here; nor has a file that cannot be read any columns.
     """
     try:
+        csv.reader([], delimiter=delimiter)
+    except (TypeError, ValueError) as error:  # no character, or one that no file can have
+        logger.debug("%s is not read, its delimiter is %r: %s", path, delimiter, error)
+        return {}
+    try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter=delimiter)
             header = [name.strip() for name in next(rows, [])]
@@ -30,7 +37,8 @@ def read_values(path: Path, delimiter: str = ",") -> dict[str, tuple[str, ...]]:
                 for values, cell in zip(found, row, strict=False):
                     if cell.strip() and len(values) <= _MAX_VALUES:
                         values[cell.strip()] = None
-    except (OSError, UnicodeDecodeError, csv.Error, TypeError):
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        logger.debug("%s cannot be read as CSV: %s", path, error)
         return {}
     return {
         name: tuple(values) if _are_categories(values) else ()

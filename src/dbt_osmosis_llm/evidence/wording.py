@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from dbt_osmosis_llm.evidence.lineage import ColumnKind
+from dbt_osmosis_llm.evidence.cutting import cut, one_line
+from dbt_osmosis_llm.evidence.facts import ColumnKind
+from dbt_osmosis_llm.evidence.names import folded
 from dbt_osmosis_llm.evidence.node import NodeEvidence, framed
 from dbt_osmosis_llm.evidence.sql_text import cut_sql, mask_personal_data, tidy_sql
 
@@ -110,6 +112,10 @@ def worded(
     )
 
 
+def _on_one_line(text: str) -> str:
+    return one_line(text, _MAX_TEXT_CHARS)
+
+
 def _joined(lines: Iterable[Line]) -> str:
     return "\n".join(line.text for line in lines)
 
@@ -130,10 +136,10 @@ def _column_block(node: NodeEvidence, name: str, told: set[tuple[str, str]]) -> 
             parts.append(f"{kind.value}: {expression}")
     told_above = []
     for table, leaf_column, text in leaves:
-        leaf = (table, leaf_column.lower())
+        leaf = (table, folded(leaf_column))
         if text and leaf not in told:
             told.add(leaf)
-            parts.append(f"{start}{table}.{leaf_column}: {one_line(text)}")
+            parts.append(f"{start}{table}.{leaf_column}: {_on_one_line(text)}")
         else:
             told_above.append(f"{table}.{leaf_column}")
     if told_above:
@@ -145,22 +151,22 @@ def _column_block(node: NodeEvidence, name: str, told: set[tuple[str, str]]) -> 
     if column.meta:
         parts.append(f"meta: {', '.join(f'{key}={text}' for key, text in column.meta.items())}")
     for use in column.uses:
-        text = f": {one_line(use.description)}" if use.description else ""
+        text = f": {_on_one_line(use.description)}" if use.description else ""
         parts.append(f"downstream as {use.table}.{use.column}{text}")
     if column.values:
         parts.append(f"values in the file: {', '.join(map(repr, column.values))}")
     if column.old_text:
-        parts.append(f"text so far: {one_line(column.old_text)}")
+        parts.append(f"text so far: {_on_one_line(column.old_text)}")
     return "\n    ".join(parts)
 
 
 def _context_lines(node: NodeEvidence, asked: Sequence[str]) -> Iterator[Line]:
     if node.description:
-        yield Line(f"description: {one_line(node.description)}")
+        yield Line(f"description: {_on_one_line(node.description)}")
     if node.old_text:
-        yield Line(f"text so far: {one_line(node.old_text)}")
+        yield Line(f"text so far: {_on_one_line(node.old_text)}")
     if node.source_description:
-        yield Line(f"description of its source: {one_line(node.source_description)}")
+        yield Line(f"description of its source: {_on_one_line(node.source_description)}")
     if node.materialization:
         contract = ", under a contract" if node.has_contract else ""
         yield Line(f"materialized as: {node.materialization}{contract}")
@@ -177,7 +183,7 @@ def _context_lines(node: NodeEvidence, asked: Sequence[str]) -> Iterator[Line]:
     others = [c for c in node.columns if c.description and c.name not in asked]
     if others:
         yield Line("columns that have a text already:", Rank.OWN)
-        yield from (Line(f"- {c.name}: {one_line(c.description)}", Rank.OWN) for c in others)
+        yield from (Line(f"- {c.name}: {_on_one_line(c.description)}", Rank.OWN) for c in others)
 
 
 def _facts(node: NodeEvidence) -> Iterator[str]:
@@ -208,10 +214,7 @@ def _facts(node: NodeEvidence) -> Iterator[str]:
 
 
 def _some(conditions: Sequence[str]) -> str:
-    shown = [
-        text if len(text) <= _MAX_CONDITION_CHARS else f"{text[:_MAX_CONDITION_CHARS]} …"
-        for text in conditions[:_MAX_CONDITIONS]
-    ]
+    shown = [cut(text, _MAX_CONDITION_CHARS) for text in conditions[:_MAX_CONDITIONS]]
     more = len(conditions) - len(shown)
     return "; ".join([*shown, *([f"{more} more"] if more else ())])
 
@@ -219,7 +222,7 @@ def _some(conditions: Sequence[str]) -> str:
 def _neighbours(node: NodeEvidence) -> Iterator[str]:
     documented = [(name, text) for name, text in node.neighbours.items() if text]
     for name, text in documented[:_MAX_NEIGHBOURS]:
-        yield f"- {name}: {one_line(text)}"
+        yield f"- {name}: {_on_one_line(text)}"
     others = [name for name, text in node.neighbours.items() if not text][:_MAX_NEIGHBOURS]
     if others:
         yield f"- {', '.join(others)}"
@@ -230,32 +233,26 @@ def _upstream_lines(
 ) -> Iterator[Line]:
     """Yield what is said of the tables upstream and not with the columns that read them."""
     # What was copied from upstream stands among the table's own texts.
-    own = {one_line(c.description) for c in node.columns if c.name not in asked}
-    words = set(re.findall(r"\w+", (node.sql or "").lower()))
-    words.update(leaf.column.lower() for c in node.facts.columns.values() for leaf in c.leaves)
+    own = {_on_one_line(c.description) for c in node.columns if c.name not in asked}
+    words = set(re.findall(r"\w+", folded(node.sql or "")))
+    words.update(folded(leaf.column) for c in node.facts.columns.values() for leaf in c.leaves)
     lineages = [node.facts.column(name) for name in asked]
     # Where it is known what the columns are made of, what the SQL does not name is nothing to them.
     is_known = bool(node.facts.columns) and all(
         one is not None and one.kind is not ColumnKind.UNKNOWN for one in lineages
     )
     for table in node.upstream:
-        text = f": {one_line(table.description)}" if table.description else ""
+        text = f": {_on_one_line(table.description)}" if table.description else ""
         yield Line(f"{table.name}{text}")
         lines = []
         for name, description in table.columns.items():
-            line = one_line(description)
-            if line and (table.name, name.lower()) not in told and line not in own:
-                rank = Rank.READ if name.lower() in words else Rank.UNREAD
+            line = _on_one_line(description)
+            if line and (table.name, folded(name)) not in told and line not in own:
+                rank = Rank.READ if folded(name) in words else Rank.UNREAD
                 lines.append(Line(f"- {name}: {line}", rank))
         lines = [line for line in lines if line.rank is Rank.READ or not is_known]
         lines.sort(key=lambda line: line.rank is Rank.UNREAD)
         yield from lines[:_MAX_UPSTREAM_COLUMNS]
-
-
-def one_line(text: str) -> str:
-    """Return a text on one line, cut where it is too long for evidence."""
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_TEXT_CHARS else f"{line[:_MAX_TEXT_CHARS]} …"
 
 
 def without_lines(lines: Sequence[Line], rank: Rank, excess_bytes: int) -> tuple[Line, ...]:

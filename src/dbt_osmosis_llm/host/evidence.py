@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import (
     ColumnEvidence,
     ColumnUse,
@@ -18,7 +19,6 @@ from dbt_osmosis_llm.evidence.node import (
 from dbt_osmosis_llm.evidence.promises import (
     DataTest,
     keys_of,
-    plain_name,
     promises_of_column,
     promises_of_table,
 )

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dbt_osmosis_llm.evidence.promises import plain_name
+from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.host import compat, descriptions
 from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
 from dbt_osmosis_llm.host.nodes import DOC_REFERENCE, JINJA, Nodes, first_line

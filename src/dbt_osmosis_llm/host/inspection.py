@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dbt_osmosis_llm.evidence.promises import plain_name
+from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.host import compat, descriptions
 from dbt_osmosis_llm.host.nodes import DOC_REFERENCE, Nodes, display_name, is_ephemeral, patch_file
 from dbt_osmosis_llm.host.project import HostProject

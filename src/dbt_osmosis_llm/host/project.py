@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
-from dbt_osmosis_llm.evidence.lineage import QueryFacts, read_query
+from dbt_osmosis_llm.evidence.facts import QueryFacts
+from dbt_osmosis_llm.evidence.lineage import read_query
+from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence
-from dbt_osmosis_llm.evidence.promises import plain_name
 from dbt_osmosis_llm.host import compat, descriptions
 from dbt_osmosis_llm.host.docs_blocks import DocsBlocks
 from dbt_osmosis_llm.host.evidence import Gatherer

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.config import SettingsError
 from dbt_osmosis_llm.evidence.fingerprint import text_hash
-from dbt_osmosis_llm.evidence.promises import plain_name
+from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.host import descriptions
 from dbt_osmosis_llm.host.evidence import Gatherer
 from dbt_osmosis_llm.synthesis.copying import origins

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS, QueryFacts, read_query
+from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, QueryFacts
+from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.host.nodes import Nodes, is_ephemeral, on_one_line, relation_of
 
@@ -31,6 +32,7 @@ class Queries:
         self._declared: dict[str, tuple[str | None, QueryFacts]] = {}
         self._sql: dict[str, tuple[str | None, bool]] = {}
         self.compile_errors: dict[str, str] = {}
+        self.read_failures: dict[str, str] = {}
 
     def query(self, node: Any) -> tuple[str | None, QueryFacts]:
         """Return a model's SQL and what it says of its columns, worked out once until `forget`."""
@@ -58,7 +60,16 @@ class Queries:
         real = [table for table in tables if not is_ephemeral(table)]
         schema = {relation_of(table): c for table in real if (c := columns_of(table))}
         dialect = self._context.project.runtime_cfg.credentials.type
-        return sql, self._read_query(sql, dialect, schema)
+        facts = self._read_query(sql, dialect, schema)
+        if facts.failure and node.unique_id not in self.read_failures:
+            self.read_failures[node.unique_id] = facts.failure
+            logger.warning(
+                "%s: reading its SQL failed (%s), which is a fault of dbt-osmosis-llm; "
+                "its columns have no lineage",
+                node.unique_id,
+                facts.failure,
+            )
+        return sql, facts
 
     def sql(self, node: Any) -> tuple[str | None, bool]:
         """Return a model's SQL and whether it is compiled; never an invented SELECT."""

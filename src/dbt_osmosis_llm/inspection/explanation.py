@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from dbt_osmosis_llm.evidence.lineage import ColumnKind, ColumnLineage
+from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage
+from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
-from dbt_osmosis_llm.evidence.promises import plain_name
 from dbt_osmosis_llm.inspection.outlook import AskedRequest, Outlook
 from dbt_osmosis_llm.synthesis.copying import copies, origins
 from dbt_osmosis_llm.synthesis.ports import TextPlace

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 
-from dbt_osmosis_llm.evidence.lineage import ColumnKind, ColumnLineage
+from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage
 from dbt_osmosis_llm.evidence.node import NodeEvidence, UpstreamTable
 
 _NEVER_NULL = re.compile(

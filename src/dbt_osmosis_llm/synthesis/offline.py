@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from dbt_osmosis_llm.evidence.lineage import ColumnKind
+from dbt_osmosis_llm.evidence.facts import ColumnKind
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, ColumnUse, NodeEvidence
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.synthesis.plan import DocumentationRequest

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cached_property
 
-from dbt_osmosis_llm.evidence.lineage import ColumnKind, ColumnLineage
+from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
 from dbt_osmosis_llm.synthesis.checks import phrases
 from dbt_osmosis_llm.synthesis.checks.figures import Figures

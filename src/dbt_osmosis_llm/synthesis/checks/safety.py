@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, lru_cache
 
-from dbt_osmosis_llm.evidence.lineage import EMPTY_FACTS
+from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.synthesis.checks import strings_of
 from dbt_osmosis_llm.synthesis.checks.words import pieces

@@ -1,25 +1,23 @@
-"""The vocabulary of lineage: what a column is made of, the rows of a relation, a query's names."""
+"""The vocabulary of lineage: what a column is made of, the rows of a relation, a query's names.
+
+`Definition`, `Part` and `Rows` are compared by identity: each stands for one place in the SQL, and
+what passes a column on passes its very definition on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from sqlglot import exp
 
+from dbt_osmosis_llm.evidence.facts import Leaf
+from dbt_osmosis_llm.evidence.names import folded
+
 TAG = "dbt_osmosis_llm"
 """Key in a column node's `meta` (copies of the node keep it): the column's `Definition`."""
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One column of one real table."""
-
-    relation: str
-    """As qualified in the SQL, without quotes: "db.schema.stg_orders"."""
-    column: str
 
 
 class Shape(Enum):
@@ -41,7 +39,7 @@ class Definition:
     leaves: tuple[Leaf, ...] = ()
     aggregate: bool = False
     window: bool = False
-    local: Any = None
+    local: exp.Expr | None = None
     """The defining sqlglot node; its column nodes are tagged with their own definitions."""
     branches: tuple[Definition, ...] = ()
     operator: str = ""
@@ -87,13 +85,13 @@ class Table:
     def __post_init__(self) -> None:
         first: dict[str, str] = {}
         for name in self.columns:
-            other = first.setdefault(name.casefold(), name)
+            other = first.setdefault(folded(name), name)
             if other != name:
                 self.case_sensitive |= {other, name}
 
     def leaf(self, name: str) -> Definition:
         """The one definition of a column of this table, spelled as it was met first."""
-        key = name if name in self.case_sensitive else name.casefold()
+        key = name if name in self.case_sensitive else folded(name)
         if key not in self.known:
             leaves = (Leaf(self.relation, name),)
             self.known[key] = Definition(Shape.COLUMN, leaves, is_plain=True)
@@ -117,10 +115,10 @@ class Rest:
 
     def find(self, name: str) -> Found:
         """Looks a column up by name."""
-        key = name.casefold()
+        key = folded(name)
         for new, old in self.renamed:
-            if new.casefold() == key:
-                name, key = old, old.casefold()
+            if folded(new) == key:
+                name, key = old, folded(old)
                 break
         else:
             if key in self.excluded:
@@ -134,15 +132,26 @@ class Rest:
     def restricted(self, excluded: Iterable[str], renamed: Iterable[tuple[str, str]]) -> Rest:
         """The same columns after a further `* exclude (...) rename (...)`."""
         excluded, renamed = set(excluded), list(renamed)
-        earlier = {new.casefold(): old for new, old in self.renamed}
+        earlier = {folded(new): old for new, old in self.renamed}
         moved = [
-            (new, earlier.get(old.casefold(), old))
+            (new, earlier.get(folded(old), old))
             for new, old in renamed
-            if old.casefold() in earlier or old.casefold() not in self.excluded
+            if folded(old) in earlier or folded(old) not in self.excluded
         ]
-        gone = excluded | {old.casefold() for _, old in renamed}
-        kept = [pair for pair in self.renamed if pair[0].casefold() not in gone]
+        gone = excluded | {folded(old) for _, old in renamed}
+        kept = [pair for pair in self.renamed if folded(pair[0]) not in gone]
         return Rest(self.table, self.value, self.excluded | gone, (*kept, *moved))
+
+
+class Joined(NamedTuple):
+    """One joined relation of a query."""
+
+    kind: str
+    rows: Rows
+    name: str
+    condition: exp.Expr | None
+    using: str
+    """The clause that stands in place of a condition, else empty."""
 
 
 @dataclass(eq=False)
@@ -151,14 +160,13 @@ class Part:
 
     relations: list[str] = field(default_factory=list)
     children: list[Part] = field(default_factory=list)
-    filters: list[Any] = field(default_factory=list)
-    joins: list[tuple[str, Rows, str, Any]] = field(default_factory=list)
-    """(kind, what is joined, its name here, condition: node, text or None)."""
+    filters: list[exp.Expr] = field(default_factory=list)
+    joins: list[Joined] = field(default_factory=list)
     has_outer_join: bool = False
     operators: list[str] = field(default_factory=list)
     nested: list[Part] = field(default_factory=list)
     """Queries inside expressions: only the relations they read count."""
-    select: Any = None
+    select: exp.Select | None = None
     projections: list[Definition] = field(default_factory=list)
 
 
@@ -187,8 +195,8 @@ class Rows:
         if self._index is None:
             self._index = {}
             for position, known in enumerate(self.names):
-                self._index.setdefault(known.casefold(), []).append(position)
-        hits = self._index.get(name.casefold(), []) if name else []
+                self._index.setdefault(folded(known), []).append(position)
+        hits = self._index.get(folded(name), []) if name else []
         if len(hits) > 1:
             hits = [hit for hit in hits if self.names[hit] == name] or hits
         if hits:
@@ -217,7 +225,7 @@ def opaque(part: Part | None = None, names: Sequence[str] = ()) -> Rows:
     return Rows(list(names), [UNRESOLVED] * len(names), [Rest()], ordered=False, part=part)
 
 
-def derived(local: Any, sources: Iterable[Definition]) -> Definition:
+def derived(local: exp.Expr | None, sources: Iterable[Definition]) -> Definition:
     """A definition made of others by an expression that is neither a column nor a cast."""
     sources = list(sources)
     if any(source.shape is Shape.UNKNOWN for source in sources):
@@ -236,10 +244,22 @@ def member(value: Definition, names: Sequence[str]) -> Definition:
     """The definition of `value.a.b`: a field of a struct or of an unnested array."""
     if value.shape is Shape.UNKNOWN:
         return UNRESOLVED
-    local = tagged_column(names[0], value)
+    local: exp.Expr = tagged_column(names[0], value)
     for name in names:
         local = exp.Dot(this=local, expression=exp.to_identifier(name))
     return derived(local, [value])
+
+
+class Clause(Enum):
+    """Where in its SELECT an expression stands: it decides what aliases mean."""
+
+    FROM = "from"
+    PROJECTION = "projection"
+    FILTER = "filter"
+
+
+Gathered = list[tuple[Clause, Definition]]
+"""All that a query refers to, each with where."""
 
 
 class Environment(NamedTuple):
@@ -259,6 +279,12 @@ class Source(NamedTuple):
     rows: Rows
     visible: bool
 
+    def answers_to(self, path: tuple[str, ...]) -> bool:
+        """Tell whether `path.column` may mean a column of it; the path is folded."""
+        if len(path) == 1:
+            return self.name == path[0]
+        return self.path[-len(path) :] == path
+
 
 @dataclass(eq=False)
 class Scope:
@@ -268,7 +294,7 @@ class Scope:
     outer: Scope | None
     nested: bool
     """Inside an expression: its own columns stay as written in the expression's text."""
-    gathered: list[tuple[Clause, Definition]] | None = None
+    gathered: Gathered | None = None
     """Where an enclosing expression collects all that this query refers to."""
     part: Part = field(default_factory=Part)
     sources: list[Source] = field(default_factory=list)
@@ -281,7 +307,7 @@ class Scope:
 
     def candidates(self, name: str, sources: Sequence[Source] | None = None) -> Found:
         """Looks an unqualified column up in the FROM clause alone."""
-        key = name.casefold()
+        key = folded(name)
         if key in self.merged:
             return Presence.YES, self.merged[key][1]
         sources = [one for one in sources or self.sources if one.visible]
@@ -292,16 +318,27 @@ class Scope:
                     return Presence.YES, source.rows.value or UNRESOLVED
         return found
 
-
-class Clause(Enum):
-    """Where in its SELECT an expression stands: it decides what aliases mean."""
-
-    FROM = "from"
-    PROJECTION = "projection"
-    FILTER = "filter"
+    def hide_columns(self) -> None:
+        """Forget which columns the sources have."""
+        self.sources = [one._replace(rows=opaque(one.rows.part)) for one in self.sources]
 
 
-def tagged_column(name: str, definition: Definition) -> Any:
+class ReadQuery(Protocol):
+    """Reads a query inside another one."""
+
+    def __call__(
+        self,
+        query: exp.Expr,
+        environment: Environment,
+        outer: Scope | None = None,
+        gathered: Gathered | None = None,
+        *,
+        nested: bool = False,
+    ) -> Rows:
+        """Return the columns it gives; `gathered` collects all it refers to."""
+
+
+def tagged_column(name: str, definition: Definition) -> exp.Column:
     """Return a column node that carries its definition."""
     column = exp.Column(this=exp.to_identifier(name))
     column.meta[TAG] = definition

@@ -1,0 +1,98 @@
+"""What one SELECT says of the columns and rows it gives; `lineage` reads it out of the SQL.
+
+Plain data that needs no parser: what only looks at facts does not load sqlglot for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+from dbt_osmosis_llm.evidence.names import entry
+
+Schema = Mapping[str, Iterable[str]]
+"""Names of relations, unquoted, to the names of their columns in order."""
+
+CUT_MARK = " ..."
+"""The end of an expression that is not whole."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One column of one real table."""
+
+    relation: str
+    """As qualified in the SQL, without quotes: "db.schema.stg_orders"."""
+    column: str
+
+
+class ColumnKind(str, Enum):
+    """How an output column comes from the columns of real tables."""
+
+    PASS = "pass"  # noqa: S105
+    RENAME = "rename"
+    CAST = "cast"
+    DERIVED = "derived"
+    AGGREGATE = "aggregate"
+    WINDOW = "window"
+    UNION = "union"
+    LITERAL = "literal"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class ColumnLineage:
+    """Where one output column comes from."""
+
+    name: str
+    kind: ColumnKind
+    expression: str | None
+    """Defining SQL down to real tables, on one line; None if unknown."""
+    leaves: tuple[Leaf, ...]
+    """In order of first appearance, unique; empty if unknown."""
+    is_plain: bool = False
+    """Whether its values are those of its leaves, unchanged or only cast, also through unions."""
+    rows: str = ""
+    """What decides which rows its aggregates and windows see; empty when it has none."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """One joined relation."""
+
+    kind: str
+    relation: str
+    condition: str | None
+
+
+@dataclass(frozen=True)
+class QueryFacts:
+    """What one SELECT says about the columns and rows it gives."""
+
+    columns: Mapping[str, ColumnLineage] = field(default_factory=lambda: MappingProxyType({}))
+    """By name as written; columns of a star over an unknown table are missing."""
+    relations: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    joins: tuple[Join, ...] = ()
+    group_by: tuple[str, ...] = ()
+    distinct: bool = False
+    set_operations: tuple[str, ...] = ()
+    row_number_partition: tuple[str, ...] = ()
+    groupings: tuple[str, ...] = ()
+    """GROUP BY lists of all queries that it reads, inner ones first."""
+    rows: str = ""
+    """What decides which rows it gives: the joins, filters, grouping and so on of all queries."""
+    has_outer_join: bool = False
+    """Whether anything it reads is joined so that rows without a partner stay, with nulls."""
+    failure: str = ""
+    """The error of ours that kept the SQL from being read, on one line; empty when there was none.
+    SQL that sqlglot does not know is no failure: it gives no facts, and nothing is wrong."""
+
+    def column(self, name: str) -> ColumnLineage | None:
+        """The column of that name, whatever its case."""
+        return entry(name, self.columns)
+
+
+EMPTY_FACTS = QueryFacts()
