@@ -138,9 +138,9 @@ def _column_name(name: str, columns: Sequence[str], table: str) -> str:
     """
     from dbt_osmosis_llm.cli.errors import UserError
     from dbt_osmosis_llm.config import did_you_mean
+    from dbt_osmosis_llm.evidence.names import same_name
 
-    wanted = name.strip('"`').lower()
-    matching = [column for column in columns if column.strip('"`').lower() == wanted]
+    matching = [column for column in columns if same_name(column, name)]
     if name in columns:
         return name
     if len(matching) > 1:

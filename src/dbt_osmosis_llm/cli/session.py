@@ -176,6 +176,7 @@ class Session:
         project = self._project
         if not self.settings.plan_only:
             self.report.not_written = project.files.not_written(self.report.node_ids_with_texts)
+        self.report.not_read = dict(project.queries.read_failures)
         self.report.left_alone = project.files.left_alone(project.provenance.old_texts)
 
     def end_recording(self) -> None:

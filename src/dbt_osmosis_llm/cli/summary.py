@@ -198,6 +198,10 @@ def _print_failures(console: Console, report: RunReport) -> None:
     if refused:
         # Each by its name: somebody may be trying something.
         _print_list(console, "Refused, left empty:", refused, max_lines=len(refused))
+    if report.not_read:
+        lines = [f"{node_id}: {failure}" for node_id, failure in sorted(report.not_read.items())]
+        heading = "Documented without lineage, for a fault of ours in reading their SQL:"
+        _print_list(console, heading, lines)
     if report.left_alone:
         lines = [f"{path}: {reason}" for path, reason in sorted(report.left_alone.items())]
         heading = "Left alone, because they cannot be changed safely:"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.host import compat
 
 
@@ -110,7 +111,7 @@ def yaml_texts(context: Any, node: Any) -> dict[str, str]:
         _take_text(found, "", section)
         for column in section.get("columns") or ():
             if isinstance(column, Mapping):
-                _take_text(found, str(column.get("name")).strip('"`').lower(), column)
+                _take_text(found, plain_name(str(column.get("name"))), column)
     return found
 
 

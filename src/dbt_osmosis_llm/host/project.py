@@ -218,8 +218,8 @@ class HostProject:
                 continue
             origin = self.tables.by_id[copy.origin_id]
             # As dbt-osmosis has it: its references to doc blocks stay what they are.
-            spelled = {name.strip('"`').lower(): name for name in origin.columns}
-            name = spelled[copy.origin_column.lower()]
+            spelled = {plain_name(name): name for name in origin.columns}
+            name = spelled[plain_name(copy.origin_column)]
             text = origin.columns[name].description
             if setting(
                 "use-unrendered-descriptions", fallback=settings.use_unrendered_descriptions

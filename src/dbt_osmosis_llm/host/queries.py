@@ -8,6 +8,7 @@ from typing import Any
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, QueryFacts
 from dbt_osmosis_llm.evidence.lineage import read_query
+from dbt_osmosis_llm.evidence.names import unquoted
 from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.host.nodes import Nodes, is_ephemeral, on_one_line, relation_of
 
@@ -123,4 +124,4 @@ class Queries:
 
 def _declared_columns(node: Any) -> dict[str, str]:
     columns = node.columns.items()
-    return {name.strip('"`'): column.data_type or "" for name, column in columns}
+    return {unquoted(name): column.data_type or "" for name, column in columns}

@@ -13,6 +13,7 @@ from dbt_osmosis_llm.evidence.fingerprint import (
     table_fingerprint,
     text_hash,
 )
+from dbt_osmosis_llm.evidence.names import unquoted
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.synthesis.copying import origins
 from dbt_osmosis_llm.synthesis.lock import LockEntry, LockFile
@@ -143,7 +144,7 @@ class Freshness:
             text: Its text.
         """
         node = self._evidence(node_id)
-        lineage = node.facts.column(column.strip('"`')) if node else None
+        lineage = node.facts.column(unquoted(column)) if node else None
         if node is None or lineage is None or not lineage.is_plain:
             return None
         for table, origin in origins(node, lineage):

@@ -48,19 +48,17 @@ class OfflineClient:
         self.model = model
 
     def complete(self, request: LLMRequest) -> LLMResponse:
-        """Return the JSON that the request's schema asks for.
-
-        Raises:
-            TypeError: The request is none of the engine's.
-        """
-        if not isinstance(request, DocumentationRequest):
-            raise TypeError(f"{request.custom_id}: not a request for documentation")
-        answer = _answer(request)
+        """Return the JSON that the schema asks for: nulls, where the engine did not ask."""
+        answer = _answer(request) if isinstance(request, DocumentationRequest) else _nulls(request)
         return LLMResponse(
             text=json.dumps(answer, ensure_ascii=False),
             provider=self.provider,
             model=self.model,
         )
+
+
+def _nulls(request: LLMRequest) -> dict[str, object]:
+    return dict.fromkeys((request.schema or {}).get("properties", ()))
 
 
 def _answer(request: DocumentationRequest) -> dict[str, object]:

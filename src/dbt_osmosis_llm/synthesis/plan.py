@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, model_validator
 
 from dbt_osmosis_llm.evidence.budget import fitted
+from dbt_osmosis_llm.evidence.names import folded, plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.wording import Wording, worded
 from dbt_osmosis_llm.llm.messages import LLMRequest, Message
@@ -349,11 +350,11 @@ class _ColumnNames:
         self._exact |= {name: name for name in columns}
         self._folded: dict[str, set[str]] = {}
         for key, name in self._exact.items():
-            self._folded.setdefault(key.lower(), set()).add(name)
+            self._folded.setdefault(folded(key), set()).add(name)
 
     def find(self, key: str) -> str | None:
         """Return the column's name; None when no column or more than one fits."""
         if key in self._exact:
             return self._exact[key]
-        names = self._folded.get(key.strip().strip('`"').lower(), set())
+        names = self._folded.get(plain_name(key.strip()), set())
         return next(iter(names)) if len(names) == 1 else None

@@ -56,6 +56,8 @@ class RunReport:
     """File that could not be written to the nodes whose texts it should have got."""
     left_alone: dict[str, str] = field(default_factory=dict)
     """File that cannot be changed safely, to the reason; nothing was asked for it."""
+    not_read: dict[str, str] = field(default_factory=dict)
+    """Table whose SQL our reader failed on, to the failure; it was documented without lineage."""
     stopped_by: LLMError | None = None
     """Why no further node was asked."""
     not_asked: int = 0

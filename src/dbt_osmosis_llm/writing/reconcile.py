@@ -12,6 +12,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from dbt_osmosis_llm.evidence.names import plain_name, same_name
+
 _JINJA = re.compile(r"\{[{%#]")
 _CHANGEABLE = frozenset({"name", "description", "data_type"})
 """Scalars that an entry may get another value of."""
@@ -95,7 +97,7 @@ class _Reconciliation:
         if not isinstance(original, str) or _JINJA.search(original):
             return False
         if key == "name":  # another case, as output-to-lower wants it
-            return original.casefold() == wanted.casefold()
+            return same_name(original, wanted)
         # dbt reads texts without the line end of a block; that is no other text.
         return original.split() != wanted.split()
 
@@ -202,7 +204,7 @@ def _identity(item: Any) -> Hashable:
 
 
 def _folded(identity: Hashable) -> Hashable:
-    return None if identity is None else str(identity).strip('"`').casefold()
+    return None if identity is None else plain_name(str(identity))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

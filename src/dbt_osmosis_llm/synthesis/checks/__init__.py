@@ -13,6 +13,7 @@ from enum import Enum
 from functools import cached_property
 
 from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage
+from dbt_osmosis_llm.evidence.names import unquoted
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
 from dbt_osmosis_llm.synthesis.checks import phrases
 from dbt_osmosis_llm.synthesis.checks.figures import Figures
@@ -120,7 +121,7 @@ class _EvidenceIndex:
 
     def lineage(self, name: str) -> ColumnLineage | None:
         """Return what a column is made of, if that is known."""
-        lineage = self.node.facts.column(name.strip('"`'))
+        lineage = self.node.facts.column(unquoted(name))
         return None if lineage and lineage.kind is ColumnKind.UNKNOWN else lineage
 
     def leaf_texts(self, lineage: ColumnLineage | None) -> list[str]:
@@ -188,7 +189,7 @@ class _Check:
     def __init__(self, index: _EvidenceIndex, name: str, text: str) -> None:
         self._index = index
         self._is_table = not name
-        self._name = name.strip('"`') or index.node.name
+        self._name = unquoted(name) or index.node.name
         self._tests = index.columns.get(name, _NO_COLUMN).tests
         self._lineage = index.lineage(name) if name else None
         self._text = without_links(text)
