@@ -50,7 +50,7 @@ class ClientStack:
         self._providers: dict[str, LLMClient] = {}
         self._limiters: dict[Hashable, RateLimiter] = {}
         self._built: list[tuple[LLMConfig, LLMClient]] = []
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # `client_for` builds while it holds it
 
     def client_for(self, config: LLMConfig) -> LLMClient:
         """Return the one client of a configuration, for callers that ask for it at every call.
@@ -59,8 +59,9 @@ class ClientStack:
             LLMConfigError: As `build` does.
         """
         with self._lock:
-            for known, client in self._built:
-                if known == config:
+            # Not a dict: a configuration holds mappings, so it has no hash.
+            for built_config, client in self._built:
+                if built_config == config:
                     return client
             client = self.build(config)
             self._built.append((config, client))
@@ -93,14 +94,15 @@ class ClientStack:
                 raise LLMConfigError(f"Provider {spec.name!r} needs {spec.base_url_env}: not set.")
         price = price_of(config)
         if config.max_cost_usd is not None and price.of(Usage(1, 0, 1)) is None:
-            wanted = (
+            remedy = (
                 ", or set AZURE_OPENAI_MODEL to the model behind it" if spec.options_env else ""
             )
             raise LLMConfigError(
                 f"--llm-max-cost needs to know what {price.model!r} of {spec.name} costs, and no "
-                f"price is known; leave the option out{wanted}."
+                f"price is known; leave the option out{remedy}."
             )
         client = self._provider(config, spec)
+        # Offline asks nobody: no turn to wait for, nothing to repeat, nothing to pay.
         if not spec.sdk:
             return MeteredClient(client, price=price, stats=stats)
         client = RateLimitedClient(client, self._limiter(config, spec))
@@ -115,6 +117,7 @@ class ClientStack:
         return MeteredClient(client, price=price, stats=stats, secrets=config.secrets)
 
     def _provider(self, config: LLMConfig, spec: ProviderSpec) -> LLMClient:
+        # By all fields: the repr of the configuration itself masks the key.
         key = repr([(field.name, getattr(config, field.name)) for field in fields(config)])
         with self._lock:
             if key not in self._providers:
@@ -123,6 +126,7 @@ class ClientStack:
 
     def _limiter(self, config: LLMConfig, spec: ProviderSpec) -> RateLimiter:
         default = None if _is_near(config.base_url) else DEFAULT_REQUESTS_PER_MINUTE
+        # Not one limiter for all caps: the first one's would hold for those that set others.
         caps = (config.requests_per_minute, config.tokens_per_minute, config.max_in_flight)
         key = (spec.name, config.base_url, config.api_key, caps)
         with self._lock:
@@ -194,16 +198,17 @@ def create_provider(name: str, **config: Any) -> LLMClient:
     Raises:
         LLMConfigError: Unknown provider, something that it needs is not set, or its SDK is missing.
     """
-    known = [field.name for field in fields(LLMConfig) if field.name != "provider"]
+    names = [field.name for field in fields(LLMConfig) if field.name != "provider"]
     for key in config:
-        if key not in known:
-            raise LLMConfigError(f"LLMConfig has no {key!r}.{did_you_mean(key, known)}")
+        if key not in names:
+            raise LLMConfigError(f"LLMConfig has no {key!r}.{did_you_mean(key, names)}")
     return build_client(LLMConfig.for_provider(name, **config))
 
 
 def price_of(config: LLMConfig) -> Price:
     """Return what the tokens of a configuration's model cost."""
     spec = find_provider(config.provider)
+    # Whoever runs such a server elsewhere may bill for it: free is only what runs nearby.
     is_remote = spec.is_local and spec.base_url is not None and not _is_near(config.base_url)
     return Price(
         None if is_remote else spec.price_provider,
@@ -218,4 +223,5 @@ def _is_near(url: str | None) -> bool:
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
+        # Names without a dot are those of this machine, of containers, of the own network.
         return bool(host) and ("." not in host or host.endswith(_PRIVATE_DOMAINS))

@@ -27,7 +27,7 @@ from dbt_osmosis_llm.ledger.records import Call, Hit, new_id, now, to_microsecon
 from dbt_osmosis_llm.ledger.store import Ledger, find_answer, insert_hit
 
 _LEASE_S = 30.0
-_RENEWALS_PER_LEASE = 3
+_RENEWALS_PER_LEASE = 3  # so that one may fail
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROCESSES = Path("/proc/self/ns/pid")
@@ -84,6 +84,7 @@ class Claims:
                 if call is not None:
                     insert_hit(connection, replace(hit, call_id=call.call_id))
         except LedgerError as error:
+            # The key is the primary key: the row of somebody else is there.
             if isinstance(error.__cause__, IntegrityError):
                 return False
             raise
@@ -105,9 +106,9 @@ class Claims:
             return False
         if not self._has_run_out(row):
             return True
-        same = [column == row[column.name] for column in _columns]  # it may be renewed by now
+        unchanged = [column == row[column.name] for column in _columns]  # it may be renewed by now
         with self._ledger.writing() as connection:
-            connection.execute(sa.delete(tables.claims).where(*same))
+            connection.execute(sa.delete(tables.claims).where(*unchanged))
         return False
 
     def release(self, key: str) -> None:
@@ -137,11 +138,11 @@ class Claims:
         """
         self.stop()
         with self._lock:
-            left, self._held = self._held, set()
-        if left:
+            held, self._held = self._held, set()
+        if held:
             with self._ledger.writing() as connection:
-                own = _columns.owner == self._owner
-                connection.execute(sa.delete(tables.claims).where(own))
+                is_ours = _columns.owner == self._owner
+                connection.execute(sa.delete(tables.claims).where(is_ours))
 
     def _hold(self, key: str) -> None:
         with self._lock:
@@ -167,17 +168,17 @@ class Claims:
     def _has_run_out(self, row: Mapping[Any, Any]) -> bool:
         if row["expires_at"] < to_microseconds(now()):
             return True
-        return row["host"] == self._host and not _runs(row["process"])
+        return row["host"] == self._host and not _is_running(row["process"])
 
     def _renew(self) -> None:
         while not self._closed.wait(self._lease_s / _RENEWALS_PER_LEASE):
             with self._lock:
                 if not self._held:
                     continue
-            own = sa.update(tables.claims).where(_columns.owner == self._owner)
+            update = sa.update(tables.claims).where(_columns.owner == self._owner)
             try:
                 with self._ledger.writing() as connection:
-                    connection.execute(own.values(expires_at=self._end_of_lease()))
+                    connection.execute(update.values(expires_at=self._end_of_lease()))
             except LedgerError as error:
                 logger.debug("Claims are not renewed: %s", error)
 
@@ -190,7 +191,7 @@ def _machine() -> str:
     return " ".join(parts)
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     """Tell whether a process of this machine still runs; where that cannot be asked, it does."""
     if os.name != "posix":  # elsewhere the same call would end it
         return True
@@ -198,6 +199,6 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except OSError:  # it runs, as another user's
         return True
     return True

@@ -120,10 +120,12 @@ class LedgerClient:
                     return self._lead(flight, request, key, body, self._run_id)
                 finally:
                     with self._lock:
+                        # Before the others wake, or they would find this flight again.
                         del self._flights[key]
                     flight.done.set()
             while not flight.done.wait(_POLL_S):
                 _raise_if_cancelled(request)
+            # Else the leader got nothing that can be used: the next one asks in its place.
             if flight.call is not None:
                 return self._follow(flight.call, request, self._run_id)
 
@@ -150,6 +152,7 @@ class LedgerClient:
             return self._ask(request, key, body, run_id, flight)
         finally:
             self._claims.forget(key)
+            # An answer on record has ended its claim in the same transaction.
             if flight.call is None:
                 self._try(lambda ledger: self._claims.release(key))
 
@@ -161,12 +164,12 @@ class LedgerClient:
     def _found_or_claimed(self, key: str, hit: Hit, request: LLMRequest) -> Call | None:
         """Return the answer on record; None when it is for this process to ask."""
         while True:
-            found = self._try(
+            outcome = self._try(
                 lambda ledger: self._claims.take(key, hit, max_age_days=self._max_age_days)
             )
-            if isinstance(found, Call):
-                return found
-            if found is not False:  # ours, or the ledger has failed
+            if isinstance(outcome, Call):
+                return outcome
+            if outcome is not False:  # ours, or the ledger has failed
                 return None
             while self._try(lambda ledger: self._claims.is_taken(key)):
                 _wait(request)
@@ -181,6 +184,7 @@ class LedgerClient:
             provider=self.provider,
             model=call.answered_by or call.model,
             request_id=call.request_id,
+            # Paid for when it was asked: no usage, no cost, no request.
             cost_usd=0.0,
             attempts=0,
             call_id=call.call_id,
@@ -207,6 +211,7 @@ class LedgerClient:
             key=key,
             request=body,
         )
+        # The ledger may have failed while this waited for somebody else's answer.
         self._raise_if_required()
         if self._before is not None:
             self._before()

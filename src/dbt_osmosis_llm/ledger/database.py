@@ -37,6 +37,7 @@ _LOG_PAGES = 4000
 """Of 4 KB, after which a commit also moves the log's pages into the file, which takes a while."""
 _MIGRATION_LOCK = 7228163
 """Any number, the same in each process."""
+# By the driver's words: SQLite's error codes are in it from Python 3.11 on.
 _CORRUPT = (
     "file is not a database",
     "disk image is malformed",
@@ -81,10 +82,12 @@ def parse_url(url: str | Path) -> URL:
     """
     text = str(url)
     if isinstance(url, Path) or "://" not in text:
+        # Not through `make_url`, for which ? and % in a path have a meaning.
         return URL.create("sqlite", database=str(Path(text).expanduser().absolute()))
     try:
         parsed = make_url(text)
         if parsed.drivername in ("postgres", "postgresql"):
+            # SQLAlchemy's default is psycopg2; the extra [postgres] installs psycopg 3.
             parsed = parsed.set(drivername="postgresql+psycopg")
         parsed.get_dialect()
     except NoSuchModuleError:
@@ -122,9 +125,9 @@ def open_engine(url: URL) -> Engine:
     try:
         engine = _sqlite_engine(url) if url.get_backend_name() == "sqlite" else _server_engine(url)
     except ModuleNotFoundError as error:
-        wanted = " pip install 'dbt-osmosis-llm[postgres]'" if "psycopg" in str(error) else ""
+        remedy = " pip install 'dbt-osmosis-llm[postgres]'" if "psycopg" in str(error) else ""
         raise LedgerConfigError(
-            f"the ledger needs {error.name}:{wanted or ' install it'}"
+            f"the ledger needs {error.name}:{remedy or ' install it'}"
         ) from None
     try:
         _migrate(engine)
@@ -161,7 +164,9 @@ def _sqlite_engine(url: URL) -> Engine:
     in_memory = url.database in (None, "", ":memory:")
     engine = sa.create_engine(
         url,
+        # The pool gives a connection to one thread at a time, which sqlite3 cannot know.
         connect_args={"timeout": _BUSY_S, "check_same_thread": False},
+        # Each connection to memory would be a database of its own.
         poolclass=sa.pool.StaticPool if in_memory else sa.pool.QueuePool,
     )
 
@@ -206,27 +211,30 @@ def _server_engine(url: URL) -> Engine:
         url,
         pool_size=_POOL_SIZE,
         max_overflow=_POOL_SIZE,
-        pool_pre_ping=True,
+        pool_pre_ping=True,  # connections of before a restart of the server are dead
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
         **options,
     )
 
 
 def _migrate(engine: Engine) -> None:
+    # First without a lock: nearly always there is nothing to do.
     with engine.connect().execution_options(reads=True) as connection:
-        found = _version(connection)
-    if found == HEAD:
+        version = _version(connection)
+    if version == HEAD:
         return
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
+            # Of two that create a table at once Postgres lets one fail; SQLite's BEGIN waits.
             connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-        found = _version(connection)  # another process may have been faster
-        if found is not None and found > HEAD:
+        version = _version(connection)  # another process may have been faster
+        # Versions have leading zeros, so that they compare as text.
+        if version is not None and version > HEAD:
             raise LedgerVersionError(
-                f"the ledger is of version {found}, newer than {HEAD}, the last one known here: "
+                f"the ledger is of version {version}, newer than {HEAD}, the last one known here: "
                 "upgrade dbt-osmosis-llm, or set OSMOSIS_LLM_LEDGER_URL to another ledger"
             )
-        if found != HEAD:
+        if version != HEAD:
             _upgrade(connection)
 
 
@@ -234,8 +242,8 @@ def _version(connection: Connection) -> str | None:
     if not sa.inspect(connection).has_table(_VERSION_TABLE):
         return None
     table = sa.table(_VERSION_TABLE, sa.column("version_num"))
-    found = connection.execute(sa.select(table.c.version_num)).scalar()
-    return None if found is None else str(found)
+    version = connection.execute(sa.select(table.c.version_num)).scalar()
+    return None if version is None else str(version)
 
 
 def _upgrade(connection: Connection) -> None:
@@ -256,13 +264,13 @@ def _upgrade(connection: Connection) -> None:
 
 def as_ledger_error(error: SQLAlchemyError, url: URL) -> LedgerError:
     """Return our error for one of the database's, in one line and without the URL's password."""
-    said = str(getattr(error, "orig", None) or error).strip().splitlines() or [""]
+    message = str(getattr(error, "orig", None) or error).strip().splitlines() or [""]
     is_sqlite = url.get_backend_name() == "sqlite"
     place = str(url.database) if is_sqlite else url.render_as_string(hide_password=True)
-    line = f"{place}: {said[0]}"
+    line = f"{place}: {message[0]}"
     if url.password:
         line = line.replace(str(url.password), "***")
-    is_corrupt = is_sqlite and any(word in said[0] for word in _CORRUPT)
+    is_corrupt = is_sqlite and any(word in message[0] for word in _CORRUPT)
     return CorruptLedgerError(line) if is_corrupt else LedgerError(line)
 
 
@@ -270,10 +278,10 @@ def identity(url: URL) -> tuple[int, int] | None:
     """Return what tells the SQLite file from another one that takes its name later."""
     path = file_of(url)
     try:
-        found = path.stat() if path else None
+        status = path.stat() if path else None
     except OSError:
         return None
-    return (found.st_dev, found.st_ino) if found else None
+    return (status.st_dev, status.st_ino) if status else None
 
 
 def set_aside(url: URL, damaged: tuple[int, int] | None) -> None:
@@ -319,6 +327,7 @@ def _move(path: Path, aside: Path) -> bool:
     except OSError:  # a file system without second names
         path.replace(aside)
         return True
+    # Before the name is free: a new file would take the log beside it for its own.
     for suffix in ("-wal", "-shm"):
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
@@ -381,6 +390,7 @@ class LogSync:
     def _run(self) -> None:
         while self._wanted.wait():
             self._closed.wait(_SYNC_EVERY_S)
+            # Before the sync: a commit during it asks for another one.
             self._wanted.clear()
             self._sync()
             if self._closed.is_set() and not self._wanted.is_set():

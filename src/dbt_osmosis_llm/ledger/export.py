@@ -124,7 +124,7 @@ def write_text(rows: Iterable[Event], format: Format, file: IO[bytes]) -> int:
             count += 1
         text.flush()
     finally:
-        text.detach()
+        text.detach()  # else it closes the file when it is collected
     return count
 
 
@@ -132,8 +132,8 @@ def _line_writer(text: IO[str]) -> Callable[[Event], object]:
     def write(row: Event) -> None:
         values = {**row._asdict(), "timestamp": time_text(row.timestamp)}
         # JSON already: put in as it is.
-        own = [f'"{name}": {values.pop(name)}' for name in ("logger_metadata", "payload")]
-        text.write(f"{to_json(values)[:-1]}, {', '.join(own)}}}\n")
+        json_fields = [f'"{name}": {values.pop(name)}' for name in ("logger_metadata", "payload")]
+        text.write(f"{to_json(values)[:-1]}, {', '.join(json_fields)}}}\n")
 
     return write
 
@@ -145,12 +145,13 @@ def _csv_writer(text: IO[str]) -> Callable[[Event], object]:
 
 
 def _metadata_by_run(ledger: CallSource) -> Callable[[str], str]:
-    found: dict[str, str] = {}
+    by_run: dict[str, str] = {}
 
     def metadata(run_id: str) -> str:
-        if run_id not in found:
+        if run_id not in by_run:
+            # `runs` takes the beginning of an id, too. A run that was pruned leaves its id.
             runs = (run for run in ledger.runs(run_id=run_id) if run.run_id == run_id)
-            found[run_id] = next(map(metadata_of, runs), to_json({"run_id": run_id}))
-        return found[run_id]
+            by_run[run_id] = next(map(metadata_of, runs), to_json({"run_id": run_id}))
+        return by_run[run_id]
 
     return metadata

@@ -67,9 +67,9 @@ def add_rows(place: Place, rows: Iterable[Event]) -> Exported:
     load_pyarrow()
     written = files = seen = 0
     for day, of_day in groupby(rows, key=_day):
-        known = _known_rows(place, day)
+        known_keys = _known_keys(place, day)
         for chunk in _chunks(of_day):
-            new = [row for row in chunk if _key(row) not in known]
+            new = [row for row in chunk if _key(row) not in known_keys]
             seen += len(chunk)
             written += len(new)
             if new:
@@ -103,7 +103,7 @@ def _folder(day: date) -> str:
     return f"date={day.isoformat()}"
 
 
-def _known_rows(place: Place, day: date) -> set[_Key]:
+def _known_keys(place: Place, day: date) -> set[_Key]:
     """Return which events of a day are in a place already."""
     pa = load_pyarrow()
     files, folder = place.arrow(_folder(day))
@@ -112,27 +112,28 @@ def _known_rows(place: Place, day: date) -> set[_Key]:
     def read() -> set[_Key]:
         selector = pa.fs.FileSelector(folder, allow_not_found=True)
         paths = [
-            found.path
-            for found in files.get_file_info(selector)
-            if found.base_name.endswith(".parquet") and not found.base_name.startswith(".")
+            info.path
+            for info in files.get_file_info(selector)
+            if info.base_name.endswith(".parquet") and not info.base_name.startswith(".")
         ]
         if not paths:
             return set()
         keys = pa.schema([(name, pa.string()) for name in columns])
-        there = pa.dataset.dataset(paths, keys, format="parquet", filesystem=files).to_table()
-        return set(zip(*(there[name].to_pylist() for name in columns), strict=True))
+        # With a schema of these two columns: no payload is read.
+        table = pa.dataset.dataset(paths, keys, format="parquet", filesystem=files).to_table()
+        return set(zip(*(table[name].to_pylist() for name in columns), strict=True))
 
     try:
         return place.attempt(read)
     except pa.ArrowException as error:
-        said = str(error).splitlines()[0]
-        raise ExportError(f"{place.name}/{_folder(day)} holds a damaged file: {said}") from None
+        reason = str(error).splitlines()[0]
+        raise ExportError(f"{place.name}/{_folder(day)} holds a damaged file: {reason}") from None
 
 
 def _write_file(place: Place, day: date, rows: list[Event]) -> None:
     pa = load_pyarrow()
-    named = "\n".join(" ".join(_key(row)) for row in rows)
-    name = f"{_folder(day)}/calls-{hashlib.sha256(named.encode()).hexdigest()[:32]}.parquet"
+    keys = "\n".join(" ".join(_key(row)) for row in rows)
+    name = f"{_folder(day)}/calls-{hashlib.sha256(keys.encode()).hexdigest()[:32]}.parquet"
     with place.new_file(name) as file:
         pa.parquet.write_table(table_of(rows), file, compression="zstd")
 
@@ -219,14 +220,14 @@ class ParquetLog:
             lost_rows, self._lost_rows = self._lost_rows, 0
         if not lost_rows:
             return
-        said = (
+        message = (
             f"{lost_rows} rows of the Parquet log are not written: {self.failure}. The calls are "
             f"in the ledger: `dbt-osmosis llm export --run {self._run_id} --to {self._place.name}` "
             "adds them"
         )
         if self._on_failure == "error":
-            raise ExportError(said) from self.failure
-        logger.warning("%s.", said)
+            raise ExportError(message) from self.failure
+        logger.warning("%s.", message)
 
     def _take_buffer(self) -> list[Event]:
         rows, self._buffer = self._buffer, []
@@ -241,6 +242,7 @@ class ParquetLog:
             return None
 
     def _write(self, rows: list[Event]) -> None:
+        # Calls end in another order than they began in.
         rows.sort(key=lambda row: row.order)
         for day, of_day in groupby(rows, key=_day):
             chunk = list(of_day)

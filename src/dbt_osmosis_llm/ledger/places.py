@@ -29,7 +29,7 @@ _RETRY_DELAY_S = 0.5
 _CONNECT_S = 5.0
 _REQUEST_S = 30.0
 
-_SAID = re.compile(r"AWS Error (?P<code>.+?) during \w+ operation: (?P<text>.*)", re.DOTALL)
+_AWS_ERROR = re.compile(r"AWS Error (?P<code>.+?) during \w+ operation: (?P<text>.*)", re.DOTALL)
 _REQUEST_ID = re.compile(r"\s*\(Request ID: [^)]*\)")
 _NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|HTTP status 404")
 _NO_ACCESS = re.compile(r"DENIED|KEY|SIGNATURE|CREDENTIAL|TOKEN|HTTP status 40[13]")
@@ -218,6 +218,7 @@ class S3Place:
                 code, _ = _parsed(error)
                 if any(lasting.search(code) for lasting in (_NO_BUCKET, _NO_ACCESS, _ELSEWHERE)):
                     raise self._error(error) from None
+                # What `retry_with_backoff` repeats.
                 raise ConnectionError(str(self._error(error))) from None
 
         try:
@@ -250,8 +251,8 @@ def _local_error(error: OSError, path: Path) -> ExportError:
 
 def _parsed(error: OSError) -> tuple[str, str]:
     """Return the code and the text of one of pyarrow's errors, the text in one line."""
-    said = _SAID.search(str(error))
-    if said is None:
+    match = _AWS_ERROR.search(str(error))
+    if match is None:
         return "", " ".join(redact_secrets(str(error)).split())
-    text = " ".join(_REQUEST_ID.sub("", redact_secrets(said["text"])).split()).rstrip(".")
-    return said["code"], f"{text} ({said['code']})".lstrip()
+    text = " ".join(_REQUEST_ID.sub("", redact_secrets(match["text"])).split()).rstrip(".")
+    return match["code"], f"{text} ({match['code']})".lstrip()

@@ -149,6 +149,7 @@ class Call:
             name: clean_text(value) if isinstance(value, str) else value
             for name, value in vars(self).items()
         }
+        # As a database gives them back: the hash is computed again from what it gives.
         values["started_at"] = from_microseconds(to_microseconds(self.started_at))
         values["request"] = plain(self.request)
         values["latency_ms"] = float(self.latency_ms)

@@ -136,14 +136,14 @@ def statistics(
     if run_id is not None:
         of_call = of_call.where(calls.run_id == run_id)
         of_hit = of_hit.where(hits.run_id == run_id)
-    found: dict[tuple[str, ...], Statistics] = {}
+    groups: dict[tuple[str, ...], Statistics] = {}
     with ledger.reading() as connection:
         streaming = connection.execution_options(yield_per=_ROWS_AT_ONCE)
         for row in streaming.execute(of_call):
-            _group(found, by, row)._add_call(row)
+            _group(groups, by, row)._add_call(row)
         for row in streaming.execute(of_hit):
-            _group(found, by, row).hits += 1
-    return [found[key] for key in sorted(found)]
+            _group(groups, by, row).hits += 1
+    return [groups[key] for key in sorted(groups)]
 
 
 def total(groups: Iterable[Statistics]) -> Statistics:
@@ -157,12 +157,12 @@ def total(groups: Iterable[Statistics]) -> Statistics:
     return together
 
 
-def _group(found: dict[tuple[str, ...], Statistics], by: By, row: Any) -> Statistics:
+def _group(groups: dict[tuple[str, ...], Statistics], by: By, row: Any) -> Statistics:
     if by == "day":
         key: tuple[str, ...] = (from_microseconds(row.at).date().isoformat(),)
     else:
         key = tuple(getattr(row, name) for name in GROUPS[by])
-    group = found.get(key)
+    group = groups.get(key)
     if group is None:
-        group = found[key] = Statistics(dict(zip(GROUPS[by], key, strict=True)))
+        group = groups[key] = Statistics(dict(zip(GROUPS[by], key, strict=True)))
     return group

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 _CHUNK = 500
-"""Values in one IN, well below what any database allows."""
+"""Calls that are in memory at a time where all are gone through."""
 _DAY_MICROSECONDS = 24 * 60 * 60 * 1_000_000
 _JSON_OF_RUN = ("selection", "versions", "config", "settings")
 _CALL_FIELDS = tuple(f.name for f in fields(Call))
@@ -79,13 +79,13 @@ class Ledger:
         is_file = parsed.get_backend_name() == "sqlite"
         if is_file and not create and not Path(str(parsed.database)).is_file():
             raise LedgerError(f"there is no ledger at {parsed.database}")
-        found = database.identity(parsed)
+        identity = database.identity(parsed)
         try:
             engine = database.open_engine(parsed)
         except CorruptLedgerError:
             if not create:
                 raise
-            database.set_aside(parsed, found)
+            database.set_aside(parsed, identity)
             engine = database.open_engine(parsed)
         return cls(parsed, engine)
 
@@ -259,11 +259,17 @@ class Ledger:
             where.append(sa.or_(columns.custom_id == node, ends))
         if search is not None:
             search = clean_text(search)
+            # The request is searched as JSON, in which quotes and line ends are escaped.
             in_json = json.dumps(search, ensure_ascii=False)[1:-1]
             places = {"request": in_json}
             places |= dict.fromkeys(("response", "error", "description"), search)
             where.append(
-                sa.or_(*(columns[p].icontains(s, autoescape=True) for p, s in places.items()))
+                sa.or_(
+                    *(
+                        columns[name].icontains(text, autoescape=True)
+                        for name, text in places.items()
+                    )
+                )
             )
         if since is not None:
             where.append(columns.started_at >= to_microseconds(since))
@@ -388,9 +394,10 @@ class Ledger:
         """
         limit = _oldest(older_than_days)
         old = sa.select(tables.calls.c.call_id).where(tables.calls.c.started_at < limit)
-        kept = sa.select(tables.calls.c.run_id)
-        hit_in = sa.select(tables.hits.c.run_id)
+        runs_with_calls = sa.select(tables.calls.c.run_id)
+        runs_with_hits = sa.select(tables.hits.c.run_id)
         with self.writing() as connection:
+            # Before the calls, which tell what hangs on them.
             for table in (tables.texts, tables.hits):
                 connection.execute(sa.delete(table).where(table.c.call_id.in_(old)))
             deleted = connection.execute(
@@ -399,7 +406,10 @@ class Ledger:
             connection.execute(
                 sa.delete(tables.runs)
                 .where(tables.runs.c.started_at < limit)
-                .where(tables.runs.c.run_id.not_in(kept), tables.runs.c.run_id.not_in(hit_in))
+                .where(
+                    tables.runs.c.run_id.not_in(runs_with_calls),
+                    tables.runs.c.run_id.not_in(runs_with_hits),
+                )
             )
         if self._engine.dialect.name == "sqlite":
             with self._writes, self._engine.connect() as connection:

@@ -42,6 +42,7 @@ calls = Table(
     Column("error_class", String(64)),
     Column("error", Text),
     Column("attempts", Integer, nullable=False),
+    # 53 bits hold a float of Python's; without, some databases keep half of them.
     Column("latency_ms", Float(53), nullable=False),
     Column("input_tokens", Integer, nullable=False),
     Column("cached_tokens", Integer, nullable=False),

@@ -51,6 +51,7 @@ def ask(
     Raises:
         LLMError: No answer, or none that can be used.
     """
+    # The ledger judges by it: what cannot be read must never be found as an answer.
     request = replace(request, check=read)
     first: LLMResponse | None = None
     try:
@@ -60,9 +61,10 @@ def ask(
         raise
     except LLMResponseError as error:
         logger.info("%s: %s; asking once more", request.custom_id, error)
-        parent = (first.call_id if first else error.call_id) or request.parent_call_id
+        # Where the client itself could not read the answer, its error alone knows the call.
+        parent_call_id = (first.call_id if first else error.call_id) or request.parent_call_id
         request = repair_request(request, first.text if first else "", error)
-        request = replace(request, parent_call_id=parent)
+        request = replace(request, parent_call_id=parent_call_id)
     response = client.complete(request)
     answer = read(response)
     return answer, response if first is None else _with_cost_of(response, first)
@@ -133,6 +135,7 @@ def _read_object(response: LLMResponse, validator: Any) -> dict[str, Any]:
     error = best_match(validator.iter_errors(answer))
     if error is None:
         return answer
+    # What it lacks was cut off, and would be cut off again after a repair.
     if response.finish_reason is FinishReason.LENGTH:
         raise _truncated()
     place = ".".join(map(str, error.absolute_path)) or "the object"

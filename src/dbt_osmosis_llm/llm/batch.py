@@ -161,6 +161,7 @@ class LLMBatchProcessor(Generic[Item]):
     ) -> None:
         self._config = config or LLMBatchConfig()
         self._cancelled = threading.Event()
+        # Below the repetitions, and asked by repairs too: after a stop none of them is sent.
         self._client: LLMClient = _Gate(client)
         if self._config.max_retries:
             self._client = RetryingClient(
@@ -257,8 +258,8 @@ class _Run(Generic[Item]):
         depends_on: Mapping[Item, Iterable[Item]],
     ) -> None:
         self._batch = processor
-        known = set(items)
-        waits = {item: set(depends_on.get(item, ())) & known - {item} for item in items}
+        given = set(items)
+        waits = {item: set(depends_on.get(item, ())) & given - {item} for item in items}
         self._roots = {item: _Root(len(waits[item])) for item in items}
         self._dependents: dict[Item, list[Item]] = {item: [] for item in items}
         for item in items:
@@ -278,6 +279,7 @@ class _Run(Generic[Item]):
                 self._push_root(item)
 
     def _push_root(self, item: Item) -> None:
+        # The longest chain first: its end is the end of the run.
         rank = (True, -self._path[item], self._order[item])
         heapq.heappush(self._ready, (*rank, _Task(item, item)))
 
@@ -389,28 +391,30 @@ class _Run(Generic[Item]):
         batch, root = self._batch, self._roots[task.root]
         if isinstance(result.error, LLMCancelledError) and batch.is_stopped:
             return  # its item stays open: nobody may take it for done
-        more: list[Item] = []
+        next_items: list[Item] = []
         try:
-            more = self._handled(result)
+            next_items = self._handled(result)
         except Exception as error:  # noqa: BLE001  # one item's failure is its own
             self._fail(task.root, error, "its result could not be handled")
         if result.error is not None:
-            if not more:
+            # Parts are asked instead of what failed, e.g. halves of a prompt that was too long.
+            if not next_items:
                 root.error = root.error or result.error
             if result.error.ends_run:
                 batch.stop()
         if root.error is not None and batch._config.fail_fast:
             batch.stop()
-        self._add_parts(task.root, more)
+        # In this order: an item without an open part is done.
+        self._add_parts(task.root, next_items)
         self._close_part(task.root)
 
     def _handled(self, result: LLMResult[Item]) -> list[Item]:
         if self._batch._handle is None:
             return []
-        more = self._batch._handle(result)
-        if isinstance(more, (str, bytes)):
+        next_items = self._batch._handle(result)
+        if isinstance(next_items, (str, bytes)):
             raise TypeError("a result handler returns items to ask next, or None; it returned text")
-        return [] if more is None else list(more)
+        return [] if next_items is None else list(next_items)
 
     def _fail(self, item: Item, error: Exception, what: str) -> None:
         logger.warning("%s: %s: %s: %s", item, what, type(error).__name__, error)
@@ -429,6 +433,7 @@ class _Run(Generic[Item]):
         root.open_parts -= 1
         if root.open_parts:
             return
+        # Before anything is counted: a failure here is the item's failure as well.
         if batch._on_done is not None:
             try:
                 batch._on_done(item)

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from dbt_osmosis_llm.config import Settings, did_you_mean, read_env, without_credentials
+from dbt_osmosis_llm.config import (
+    Settings,
+    SettingsError,
+    did_you_mean,
+    load_settings,
+    read_env,
+    without_credentials,
+)
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.llm.providers import registry
 
@@ -68,6 +75,7 @@ class LLMConfig:
             parts = urlsplit(self.base_url or "")
             carried = [parts.password, *(value for _, value in parse_qsl(parts.query))]
         except ValueError:
+            # That it is no URL another error says; to take secrets out of that must not fail.
             carried = []
         return tuple(filter(None, [self.api_key, *carried]))
 
@@ -97,8 +105,6 @@ class LLMConfig:
             LLMConfigError: Unknown provider, or its key is not set.
         """
         if settings is None:
-            from dbt_osmosis_llm.config import SettingsError, load_settings
-
             try:
                 settings = load_settings(environ=environ)
             except SettingsError as error:
@@ -139,26 +145,27 @@ class LLMConfig:
         def env(variable: str | None) -> str | None:
             return read_env(variable, environ) if variable else None
 
-        found: dict[str, Any] = {
+        # The order of every setting: what is given (a flag), the variable, the project, the row.
+        defaults: dict[str, Any] = {
             "api_key": env(spec.key_env),
             "model": env(spec.model_env) or default_model or spec.default_model,
             "base_url": env(spec.base_url_env) or spec.base_url,
         }
         if spec.concurrency is not None:
-            found["max_in_flight"] = spec.concurrency
-        fields_: dict[str, Any] = {
-            **{key: value for key, value in found.items() if value is not None},
+            defaults["max_in_flight"] = spec.concurrency
+        values: dict[str, Any] = {
+            **{key: value for key, value in defaults.items() if value is not None},
             **given,
         }
         options = {option: env(variable) for option, variable in spec.options_env.items()}
-        fields_["options"] = {
+        values["options"] = {
             **{option: value for option, value in options.items() if value is not None},
             **given.get("options", {}),
         }
-        _require(spec, fields_, needs_key=needs_key)
-        if "base_url" in fields_:
-            fields_["base_url"] = _checked_url(fields_["base_url"], spec.base_url_env)
-        return cls(provider=spec.name, **fields_)
+        _require(spec, values, needs_key=needs_key)
+        if "base_url" in values:
+            values["base_url"] = _checked_url(values["base_url"], spec.base_url_env)
+        return cls(provider=spec.name, **values)
 
     def to_metadata_dict(self) -> dict[str, Any]:
         """Return what may be logged or stored: everything but the key and URL credentials."""
@@ -196,7 +203,7 @@ def _require(spec: registry.ProviderSpec, given: Mapping[str, Any], *, needs_key
         raise LLMConfigError(f"Provider {spec.name!r} needs {' and '.join(missing)}: not set.")
 
 
-def _checked_url(url: str | None, where: str | None) -> str | None:
+def _checked_url(url: str | None, variable: str | None) -> str | None:
     if url is None:
         return None
     try:
@@ -206,7 +213,7 @@ def _checked_url(url: str | None, where: str | None) -> str | None:
         usable = False
     if not usable:
         raise LLMConfigError(
-            f"{where} is {without_credentials(url)!r}; it must be a URL such as "
+            f"{variable} is {without_credentials(url)!r}; it must be a URL such as "
             "'http://localhost:11434/v1'."
         )
     return url
@@ -220,9 +227,9 @@ def find_provider(name: str) -> registry.ProviderSpec:
     """
     spec = registry.PROVIDERS.get(name.strip().lower())
     if spec is None:
-        known = sorted(registry.PROVIDERS)
+        names = sorted(registry.PROVIDERS)
         raise LLMConfigError(
-            f"Unknown provider {name!r}.{did_you_mean(name, known)} "
-            f"Set LLM_PROVIDER or --llm-provider to one of: {', '.join(known)}."
+            f"Unknown provider {name!r}.{did_you_mean(name, names)} "
+            f"Set LLM_PROVIDER or --llm-provider to one of: {', '.join(names)}."
         )
     return spec

@@ -18,6 +18,7 @@ code that catches those keeps working.
 
 from __future__ import annotations
 
+# With 5xx, what the SDKs of OpenAI and Anthropic repeat by themselves.
 _TRANSIENT = (408, 409, 429)
 
 

@@ -23,28 +23,32 @@ def longest_paths(
     Raises:
         ValueError: Items wait for each other in a circle.
     """
-    left = {item: len(dependents[item]) for item in items}
+    open_dependents = {item: len(dependents[item]) for item in items}
     path = dict.fromkeys(items, 1)
-    free = [item for item in items if not left[item]]
+    free = [item for item in items if not open_dependents[item]]
     for item in free:  # grows while it is walked
         for parent in waits[item]:
             path[parent] = max(path[parent], path[item] + 1)
-            left[parent] -= 1
-            if not left[parent]:
+            open_dependents[parent] -= 1
+            if not open_dependents[parent]:
                 free.append(parent)
     if len(free) < len(items):
-        circle = _circle([item for item in items if left[item]], dependents, left)
+        circle = _circle(
+            [item for item in items if open_dependents[item]], dependents, open_dependents
+        )
         raise ValueError(f"items wait for each other in a circle: {' -> '.join(circle)}")
     return path
 
 
 def _circle(
-    items: Sequence[Item], dependents: Mapping[Item, Sequence[Item]], left: Mapping[Item, int]
+    items: Sequence[Item],
+    dependents: Mapping[Item, Sequence[Item]],
+    open_dependents: Mapping[Item, int],
 ) -> list[str]:
     """Return one circle among items each of which has a dependent among them."""
     walked: dict[Item, int] = {}
     item = items[0]
     while item not in walked:
         walked[item] = len(walked)
-        item = next(other for other in dependents[item] if left[other])
+        item = next(other for other in dependents[item] if open_dependents[other])
     return [str(other) for other in [*list(walked)[walked[item] :], item]]

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 BYTES_PER_TOKEN = 4
 """About as many as English text and SQL take, of UTF-8."""
 _TOKENS_PER_MESSAGE = 4
+"""Of its role, and of what sets it apart from the next one."""
 _OUTPUT_TOKENS = 1000
 """Of a request that sets no bound of its own."""
 

@@ -59,8 +59,8 @@ def parse_answer(
         LLMResponseError: The answer holds no JSON object, or none that fits ``answer_type``.
     """
     if response.finish_reason is FinishReason.REFUSAL:
-        said = f": {_excerpt(response.text)}" if response.text.strip() else ""
-        raise LLMRefusalError(f"the model refused{said}")
+        reason = f": {_excerpt(response.text)}" if response.text.strip() else ""
+        raise LLMRefusalError(f"the model refused{reason}")
     if response.finish_reason is FinishReason.FILTERED:
         raise LLMRefusalError("the provider's content filter withheld the answer")
     is_cut = response.finish_reason is FinishReason.LENGTH
@@ -129,18 +129,20 @@ def _candidates(readings: Sequence[Reading]) -> list[_Candidate]:
 
     Examples in prose are smaller than the answer, and drafts of it come first.
     """
-    found = []
+    candidates = []
     for reading in readings:
         value = reading.value
         if isinstance(value, list):
+            # Some models put the one object that they are asked for into a list.
             value = value[0] if len(value) == 1 else None
         is_only = reading.is_whole and len(readings) == 1
+        # `{}` in prose is no answer; where nothing else stands it may be one.
         if isinstance(value, dict) and (value or is_only):
             size = reading.end - reading.start
-            found.append(_Candidate(value, reading.start, size, reading.is_whole))
-    largest = max((candidate.size for candidate in found), default=0)
-    last = max((c.start for c in found if 2 * c.size >= largest), default=0)
-    return sorted(found, key=lambda candidate: (candidate.start != last, -candidate.size))
+            candidates.append(_Candidate(value, reading.start, size, reading.is_whole))
+    largest = max((candidate.size for candidate in candidates), default=0)
+    last = max((c.start for c in candidates if 2 * c.size >= largest), default=0)
+    return sorted(candidates, key=lambda candidate: (candidate.start != last, -candidate.size))
 
 
 def _validated(
@@ -163,6 +165,7 @@ def _complaint(error: ValidationError) -> str:
     shown = []
     for detail in details[:_MAX_ERRORS]:
         place = ".".join(str(part) for part in detail["loc"]) or "the object"
+        # A property's name is the model's own where it invents one, and may be of any length.
         shown.append(f"{_excerpt(place)[1:-1]}: {_excerpt(detail['msg'])[1:-1]}")
     more = len(details) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")
@@ -177,16 +180,16 @@ def _truncated() -> LLMTruncatedError:
 def _why_unusable(text: str, readings: Sequence[Reading]) -> str:
     if not text.strip():
         return "the answer is empty"
-    said = "the answer is not a JSON object"
+    problem = "the answer is not a JSON object"
     if broken := [reading for reading in readings if reading.problem]:
         worst = max(broken, key=lambda reading: reading.end - reading.start)
-        return f"{said}: expected {worst.problem}, found {_excerpt(text[worst.end :])}"
+        return f"{problem}: expected {worst.problem}, found {_excerpt(text[worst.end :])}"
     if any(isinstance(reading.value, list) and len(reading.value) > 1 for reading in readings):
-        return f"{said} but a list: {_excerpt(text)}"
+        return f"{problem} but a list: {_excerpt(text)}"
     if any(not reading.is_whole for reading in readings):
-        return f"{said}: it ends before its first property is whole: {_excerpt(text)}"
+        return f"{problem}: it ends before its first property is whole: {_excerpt(text)}"
     kind = _KINDS.get(type(_strict_json(text)))
-    return f"{said} but {kind}: {_excerpt(text)}" if kind else f"{said}: {_excerpt(text)}"
+    return f"{problem} but {kind}: {_excerpt(text)}" if kind else f"{problem}: {_excerpt(text)}"
 
 
 def _excerpt(text: str) -> str:

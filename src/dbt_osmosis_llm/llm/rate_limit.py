@@ -61,6 +61,7 @@ class _Meter:
 
     def change_limit(self, limit: float, now: float) -> None:
         """Set what a minute allows, as far as the user's cap allows it."""
+        # Time that has passed is worth what the limit was while it did.
         self.refill(now)
         self.limit = min(limit, self._cap)
         self._level = min(self._level, self._capacity)
@@ -200,11 +201,11 @@ class RateLimiter:
         with self._lock:
             self._waiting.append(turn)
             try:
-                told = False
+                is_logged = False
                 while (delay := self._delay(turn, tokens)) is None or delay > 0:
                     _raise_if_set(cancelled)
-                    if delay is not None and delay >= _WORTH_TELLING_S and not told:
-                        told = True
+                    if delay is not None and delay >= _WORTH_TELLING_S and not is_logged:
+                        is_logged = True
                         logger.info("Waiting %.0f s for the rate limit", delay)
                     wait_s = None if delay is None else max(delay, _MIN_WAIT_S)
                     if cancelled is not None:  # nothing wakes who waits for it
@@ -232,6 +233,7 @@ class RateLimiter:
                 return
             reservation.is_settled = True
             self._in_flight -= 1
+            # First: a request that is a minute old by now is corrected outside of the window.
             self._refill()
             self._squares_in_flight -= reservation.tokens**2
             if used_tokens is not None:
@@ -245,6 +247,7 @@ class RateLimiter:
 
     def pause(self, seconds: float) -> None:
         """Let nobody start for so long; the longest pause holds."""
+        # Nobody needs to be woken: who comes next looks at this before it starts.
         with self._lock:
             self._paused_until = max(self._paused_until, self._clock() + seconds)
 
@@ -288,6 +291,7 @@ class RateLimiter:
             return None
         now = self._refill()
         delay = max(self._paused_until - now, self._requests.delay(1), self._tokens.delay(tokens))
+        # Estimates are wrong independently of each other, so it is the variances that add up.
         doubt = _DOUBT * math.sqrt(self._error_variance * (self._squares_in_flight + tokens**2))
         is_spent = self._requests.is_spent(1) or self._tokens.is_spent(tokens, doubt)
         # What would not fit an empty window either must start all the same.
@@ -319,10 +323,10 @@ class RateLimiter:
         self._requests.refill(now)
         self._tokens.refill(now)
         while self._window and self._window[0].granted_at + _WINDOW_S <= now:
-            gone = self._window.popleft()
-            gone.in_window = False
-            self._requests.taken -= gone.requests
-            self._tokens.taken -= gone.tokens
+            expired = self._window.popleft()
+            expired.in_window = False
+            self._requests.taken -= expired.requests
+            self._tokens.taken -= expired.tokens
         return now
 
     def _wake_first(self) -> None:
@@ -390,7 +394,8 @@ class RateLimitedClient:
         try:
             response = self._inner.complete(request)
             requests = response.attempts
-            # Some vendors do not count cached input; all of it is the safe side.
+            # Some vendors do not count cached input; all of it is the safe side. A sum of 0 is that
+            # of a server that counts nothing: the estimate stands.
             used_tokens = response.usage.input_tokens + response.usage.output_tokens or None
         except LLMError as error:
             requests = error.attempts

@@ -113,8 +113,8 @@ def mask_values(text: str, secrets: Iterable[str]) -> str:
 
     Values that are words, as local servers take them for a key, are left alone.
     """
-    known = _known_values(tuple(sorted(set(secrets))))
-    return known.sub(MASK, text) if known else text
+    pattern = _known_values(tuple(sorted(set(secrets))))
+    return pattern.sub(MASK, text) if pattern else text
 
 
 def mask_keys(text: str, secrets: Iterable[str]) -> str:
@@ -141,6 +141,7 @@ def _known_values(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
         plain = {secret, secret.replace("/", "\\/"), repr(secret)[1:-1]}
         plain |= {json.dumps(secret, ensure_ascii=ascii_)[1:-1] for ascii_ in (True, False)}
         encoded = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+        # RFC 3986 lets the two digits be written in either case.
         encoded |= {re.sub(r"%..", lambda code: code[0].lower(), text) for text in encoded}
         spellings |= plain | encoded
     # Longest first: a spelling may begin with another one.

@@ -66,7 +66,7 @@ def retry_with_backoff(
         wait=_Wait(retry_delay_s),
         sleep=sleep,
         before_sleep=warn,
-        reraise=True,
+        reraise=True,  # without, tenacity raises an error of its own around it
     )
 
     def decorate(function: Callable[Params, Result]) -> Callable[Params, Result]:
@@ -94,10 +94,10 @@ class _Wait(tenacity.wait.wait_base):
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
         error = _error(retry_state)
-        asked = error.retry_after_s if isinstance(error, LLMAPIError) else None
-        if not asked:  # nor 0, which a date in the past comes to
+        retry_after_s = error.retry_after_s if isinstance(error, LLMAPIError) else None
+        if not retry_after_s:  # nor 0, which a date in the past comes to
             return self._backoff(retry_state)
-        return asked + random.uniform(0, min(asked / 4, _MAX_SPREAD_S))  # noqa: S311
+        return retry_after_s + random.uniform(0, min(retry_after_s / 4, _MAX_SPREAD_S))  # noqa: S311
 
 
 def _error(state: tenacity.RetryCallState) -> BaseException | None:
@@ -167,5 +167,5 @@ class RetryingClient:
             return attempt()
         except LLMError as error:
             error.attempts = attempts
-            error.repeated_for = tuple(errors[:-1])
+            error.repeated_for = tuple(errors[:-1])  # the last one is the error itself
             raise

@@ -263,11 +263,11 @@ class _Reader:
 
     def _skip_gap_and_commas(self) -> bool:
         """Go to the next item, and tell whether a comma stands before it."""
-        found = False
+        has_comma = False
         while self._skip_gap() == ",":
-            found = True
+            has_comma = True
             self._at += 1
-        return found
+        return has_comma
 
     def _read_key(self) -> str:
         if self._text[self._at] in _QUOTES:

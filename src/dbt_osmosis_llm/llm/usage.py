@@ -57,14 +57,14 @@ class Price:
 
 @lru_cache(maxsize=4096)
 def _priced(usage: Usage, model: str, provider: str | None, api_url: str | None) -> float | None:
-    found = _calculation(usage, model, provider, api_url)
-    return None if found is None else float(found.total_price)
+    calculation = _calculation(usage, model, provider, api_url)
+    return None if calculation is None else float(calculation.total_price)
 
 
 @lru_cache
 def _context_window(model: str, provider: str | None, api_url: str | None) -> int | None:
-    found = _calculation(Usage(), model, provider, api_url)
-    return getattr(found.model, "context_window", None) if found is not None else None
+    calculation = _calculation(Usage(), model, provider, api_url)
+    return getattr(calculation.model, "context_window", None) if calculation is not None else None
 
 
 def _calculation(usage: Usage, model: str, provider: str | None, api_url: str | None) -> Any:
@@ -72,6 +72,7 @@ def _calculation(usage: Usage, model: str, provider: str | None, api_url: str | 
     # Loading the price list takes half a second: only for calls that have a price.
     import genai_prices
 
+    # genai-prices refuses more cached tokens than input, and a server may report anything.
     cached = min(usage.cached_tokens, usage.input_tokens)
     try:
         tokens = genai_prices.Usage(
@@ -83,7 +84,7 @@ def _calculation(usage: Usage, model: str, provider: str | None, api_url: str | 
         if provider is not None:
             return genai_prices.calc_price(tokens, model, provider_id=provider)
         return genai_prices.calc_price(tokens, model, provider_api_url=api_url)
-    except (LookupError, ValueError, ArithmeticError):
+    except (LookupError, ValueError, ArithmeticError):  # the first: no price on the list
         return None
 
 
@@ -209,6 +210,7 @@ class LLMUsageStats:
         """Return a copy of the totals by (provider, model)."""
         with self._lock:
             return {
+                # The counter changes in place; everything else is replaced by each call.
                 key: replace(totals, errors=Counter(totals.errors))
                 for key, totals in self._totals.items()
             }

@@ -45,16 +45,17 @@ def align(old: Sequence[Any], new: Sequence[Any]) -> Alignment | None:
 
 def runs(indexes: Iterable[int]) -> list[tuple[int, int]]:
     """Return the first and the last of each group of indexes that follow one another."""
-    found: list[tuple[int, int]] = []
+    groups: list[tuple[int, int]] = []
     for index in sorted(indexes):
-        if found and found[-1][1] == index - 1:
-            found[-1] = (found[-1][0], index)
+        if groups and groups[-1][1] == index - 1:
+            groups[-1] = (groups[-1][0], index)
         else:
-            found.append((index, index))
-    return found
+            groups.append((index, index))
+    return groups
 
 
 def _identities(old: Sequence[Any], new: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    # Whatever their case, as columns are compared, unless two items differ in it alone.
     for folded in (True, False):
         before = [_identity(item, folded) for item in old]
         after = [_identity(item, folded) for item in new]
@@ -69,6 +70,7 @@ def _identity(item: Any, folded: bool) -> Any:
             if key in item and not isinstance(item[key], dict | list):
                 value = item[key]
                 return (key, value.lower() if folded and isinstance(value, str) else value)
+        # A test with arguments has its name for its only key.
         if len(item) == 1:
             return ("only", *item)
     return ("value", _frozen(item))
@@ -90,4 +92,5 @@ def _replaces_in_place(before: Sequence[Any], after: Sequence[Any]) -> bool:
 
 
 def _opcodes(before: list[Any], after: list[Any]) -> Sequence[tuple[str, int, int, int, int]]:
+    # `autojunk` would ignore items that are frequent in lists of 200 and more.
     return SequenceMatcher(None, before, after, autojunk=False).get_opcodes()

@@ -102,10 +102,12 @@ class BlockChanges:
                 begin = start
             else:
                 begin = self.edits.previous_line_end(head)
+            # What stays is the first then: the blank lines that parted it from those before go too.
             if index + 1 == first_kept < len(spans):
                 line_end = self.edits.blank_lines_end(line_end)
             if index < first_kept and is_top:
                 line_end = self.edits.next_line(line_end)
+            # Two that go side by side share the blank lines between them.
             self.edits.replace(max(begin, done), line_end, "")
             done = line_end
 

@@ -83,6 +83,7 @@ class Changes:
             return
         if node.anchor:
             self.anchored[id(node)] = wanted
+        # With anchors the walk goes on: what an alias in it stands for may have changed.
         if node.value == wanted and not self.layout.has_anchors:
             return
         if node.kind == "mapping" and isinstance(wanted, dict) and node.pairs:
@@ -155,15 +156,16 @@ class Changes:
         if not isinstance(node.value, str):
             return None
         texts = self.layout.texts
-        own = texts.style_of(place.base, node)
-        if own.mark in BLOCKS:
+        style = texts.style_of(place.base, node)
+        if style.mark in BLOCKS:
             lines = self.text[node.body : node.end].count("\n")
             # A text that fills no line says nothing of the width.
-            return own if lines > 1 and own.width >= 40 else replace(own, width=texts.width)
+            return style if lines > 1 and style.width >= 40 else replace(style, width=texts.width)
+        # Empty quotes are a placeholder; how texts look the file's other ones show.
         if "\n" in text or (not node.value and texts.has_descriptions):
             return None
         fits = self.column(node) + len(text) <= texts.line_limit
-        return own if own.wrapped or fits or place.key != "description" else None
+        return style if style.wrapped or fits or place.key != "description" else None
 
     def write_scalar(self, node: Node, wanted: Any, place: _Place, style: Style | None) -> None:
         """Put a new scalar where one stands; a comment behind it stays."""
@@ -216,16 +218,16 @@ class Changes:
 
     def change_mapping(self, node: Node, wanted: dict[Any, Any], place: _Place) -> None:
         """Change the values of a mapping, add keys and, at the top level, remove some."""
-        own = {key.value: (key, value) for key, value in node.pairs if not key.is_merge}
+        pairs = {key.value: (key, value) for key, value in node.pairs if not key.is_merge}
         merged = self.merged(node)
         for name in merged:
             if name not in wanted:
                 raise self.unsafe(node, f"would get the key {key_text(name)!r} from an anchor")
-        removed = [name for name in own if name not in wanted]
+        removed = [name for name in pairs if name not in wanted]
         if removed and (node is not self.root or node.style == "flow"):
             what = f"has the key {key_text(removed[0])!r}, which would go"
-            raise self.unsafe(own[removed[0]][0], what)
-        for name, (key, value) in own.items():
+            raise self.unsafe(pairs[removed[0]][0], what)
+        for name, (key, value) in pairs.items():
             if name in wanted:
                 inner = _Place(
                     name if isinstance(name, str) else None,
@@ -238,7 +240,7 @@ class Changes:
         added = [
             name
             for name in wanted
-            if name not in own and (name not in merged or merged[name] != wanted[name])
+            if name not in pairs and (name not in merged or merged[name] != wanted[name])
         ]
         self.written += [(*place.path, name) for name in added]
         if added and node.style == "flow":

@@ -49,10 +49,10 @@ class Edits:
         """Return the line end of the line that ends at an offset, or of the one before it."""
         if line_end < len(self.text):
             return "\r\n" if self.text[line_end] == "\r" else "\n"
-        before = self.text.rfind("\n")
-        if before < 0:
+        last_newline = self.text.rfind("\n")
+        if last_newline < 0:
             return self.newline
-        return "\r\n" if self.text[before - 1 : before] == "\r" else "\n"
+        return "\r\n" if self.text[last_newline - 1 : last_newline] == "\r" else "\n"
 
     def line_start(self, offset: int) -> int:
         """Return where the line of an offset begins."""
@@ -105,8 +105,8 @@ class Edits:
 
     def next_line(self, line_end: int) -> int:
         """Return where the line behind the one that ends at an offset begins."""
-        found = self.text.find("\n", line_end)
-        return len(self.text) if found < 0 else found + 1
+        end = self.text.find("\n", line_end)
+        return len(self.text) if end < 0 else end + 1
 
     def head_start(self, offset: int, column: int, *, removes: bool = False) -> int:
         """Return the start of the comment lines that stand right above the line of an offset.

@@ -66,6 +66,7 @@ class Layout:
             if value.style == "flow":
                 continue
             if value.kind == "sequence":
+                # Under None for keys below which the file has no list.
                 for seen in (name, None):
                     self.dash_offsets[seen][self.dash_column(value) - key.column] += 1
             elif value.pairs:
@@ -87,18 +88,19 @@ class Layout:
         counts: Counter[int] = Counter()
         for (_, end), (start, _) in pairwise(spans):
             lines = self.text[end:start].split("\n")[1:-1]
+            # A comment may stand between the two, with blank lines on either side of it.
             blank = [len(list(run)) for full, run in groupby(lines, key=_is_full) if not full]
             counts[max(blank, default=0)] += 1
         return counts
 
     def dashes(self, sequence: Node) -> list[int]:
         """Return where the dashes of a block sequence stand."""
-        found = []
+        offsets = []
         offset = sequence.body
         for item in sequence.items:
-            found.append(gap_end(self.text, offset))
+            offsets.append(gap_end(self.text, offset))
             offset = item.end
-        return found
+        return offsets
 
     def dash_column(self, sequence: Node) -> int:
         """Return the column of the dashes of a block sequence."""
@@ -156,6 +158,7 @@ class Layout:
         names: list[Any] = ["<<" if key.is_merge else key.value for key, _ in node.pairs]
         pairs = zip(names, node.pairs, strict=True)
         scalars = {name: value.kind in ("scalar", "alias") for name, (_, value) in pairs}
+        # A description first: a data type goes behind it.
         first = [name for name in ("description", "data_type") if name in added]
         for name in [*first, *(name for name in added if name not in first)]:
             present = {key: scalars.get(key, True) for key in names if isinstance(key, str)}

@@ -59,6 +59,7 @@ def patched(text: str, wanted: Mapping[str, Any]) -> str:
     if (root.value if root else {}) == goal:
         return text
     layout = Layout(text, root)
+    # In double quotes every reader takes every text for that text.
     for cautious in (False, True):
         changes = Changes(text, root, layout, cautious=cautious)
         new = changes.make(goal)
@@ -83,6 +84,7 @@ def _holds(old: str, new: str, goal: dict[Any, Any], written: list[tuple[Any, ..
 def _holds_for_dbt(
     old: str, new: str, goal: dict[Any, Any], written: list[tuple[Any, ...]]
 ) -> bool:
+    # As dbt does: with libyaml where PyYAML was built with it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         yaml.load(old, Loader=loader)  # noqa: S506 - a safe loader
@@ -97,18 +99,19 @@ def _holds_for_dbt(
 
 def _both_at(goal: Any, data: Any, path: tuple[Any, ...]) -> tuple[Any, Any]:
     for step in path:
+        # Keys that are no texts are (type, value) in the form of `normal`.
         goal, data = goal[step], data[step[1] if isinstance(step, tuple) else step]
     return goal, data
 
 
-def _same_texts(wanted: Any, found: Any) -> bool:
+def _same_texts(wanted: Any, loaded: Any) -> bool:
     if isinstance(wanted, str):
-        return bool(found == wanted)
+        return bool(loaded == wanted)
     if isinstance(wanted, dict):
         return all(
-            _same_texts(value, found[key]) for key, value in wanted.items() if isinstance(key, str)
+            _same_texts(value, loaded[key]) for key, value in wanted.items() if isinstance(key, str)
         )
     if isinstance(wanted, list):
-        pairs = itertools.zip_longest(wanted, found)
+        pairs = itertools.zip_longest(wanted, loaded)
         return all(_same_texts(value, other) for value, other in pairs)
     return True

@@ -45,17 +45,17 @@ def reconciled(
 
 class _Reconciliation:
     def __init__(self, own_references: Mapping[str, str]) -> None:
-        self._own = own_references
+        self._own_references = own_references
 
     def document(self, original: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        result: dict[str, Any] = {}
         for key, value in original.items():
             if key in wanted:
-                found[key] = self._value(key, value, wanted[key])
+                result[key] = self._value(key, value, wanted[key])
             elif key not in LISTS or not value:  # else its last entry went to another file
-                found[key] = _plain(value)
-        found |= {key: _plain(value) for key, value in wanted.items() if key not in found}
-        return found
+                result[key] = _plain(value)
+        result |= {key: _plain(value) for key, value in wanted.items() if key not in result}
+        return result
 
     def _value(self, key: str, original: Any, wanted: Any) -> Any:
         if key in LISTS and _is_list(original or []) and _is_list(wanted or []):
@@ -65,10 +65,10 @@ class _Reconciliation:
         if key == "meta" and isinstance(original, Mapping) and isinstance(wanted, Mapping):
             return _meta(original, wanted)
         if key == "config" and isinstance(original, Mapping) and isinstance(wanted, Mapping):
-            more = {name: wanted[name] for name in _NESTED & set(wanted)}
+            nested = {name: wanted[name] for name in _NESTED & set(wanted)}
             return {
-                name: self._value(name, v, more.pop(name, v)) for name, v in original.items()
-            } | {name: _plain(value) for name, value in more.items() if value}
+                name: self._value(name, v, nested.pop(name, v)) for name, v in original.items()
+            } | {name: _plain(value) for name, value in nested.items() if value}
         return _plain(original)
 
     def _entry(self, original: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,24 +76,24 @@ class _Reconciliation:
         wanted = _where_it_stands(original, wanted)
         if "versions" in original and "versions" in wanted:
             wanted = {**wanted, "versions": _without_inherited(original, wanted["versions"])}
-        found: dict[str, Any] = {}
+        result: dict[str, Any] = {}
         for key, value in original.items():
             new = wanted.get(key, value)
             if key in _CHANGEABLE and isinstance(new, str) and self._may_become(key, value, new):
-                found[key] = str(new)
+                result[key] = str(new)
             else:
-                found[key] = self._value(key, value, new)
+                result[key] = self._value(key, value, new)
         for key, value in wanted.items():
             # A version that nobody pinned stays unpinned.
-            if key not in found and value not in (None, "", [], {}) and key != "latest_version":
-                found[key] = _plain(value)
-        return found
+            if key not in result and value not in (None, "", [], {}) and key != "latest_version":
+                result[key] = _plain(value)
+        return result
 
     def _may_become(self, key: str, original: Any, wanted: str) -> bool:
         if original is None or original == "":
             return True
-        if isinstance(original, str) and original.strip() in self._own:
-            return self._own[original.strip()].split() != wanted.split()
+        if isinstance(original, str) and original.strip() in self._own_references:
+            return self._own_references[original.strip()].split() != wanted.split()
         if not isinstance(original, str) or _JINJA.search(original):
             return False
         if key == "name":  # another case, as output-to-lower wants it
@@ -103,6 +103,7 @@ class _Reconciliation:
 
     def _items(self, original: Sequence[Any], wanted: Sequence[Any]) -> list[Any]:
         """Return the items in the order that they have, new ones behind their wanted neighbours."""
+        # By identity: a list may hold equal items.
         left = {id(item): item for item in wanted}
         by_exact: dict[Hashable, list[Any]] = {}
         by_folded: dict[Hashable, list[Any]] = {}
@@ -113,7 +114,7 @@ class _Reconciliation:
         for item in original:
             identity = _identity(item)
             candidates = [*by_exact.get(identity, ()), *by_folded.get(_folded(identity), ())]
-            match = next((one for one in candidates if id(one) in left), None)
+            match = next((candidate for candidate in candidates if id(candidate) in left), None)
             if match is not None:
                 del left[id(match)]
                 both = isinstance(item, Mapping) and isinstance(match, Mapping)
@@ -122,9 +123,10 @@ class _Reconciliation:
                 pairs.append((_plain(item), None))
         for index, item in enumerate(wanted):
             if id(item) in left:
-                before = {id(one) for one in wanted[:index]}
+                before = {id(earlier) for earlier in wanted[:index]}
                 place = max(
-                    (n + 1 for n, pair in enumerate(pairs) if id(pair[1]) in before), default=0
+                    (position + 1 for position, pair in enumerate(pairs) if id(pair[1]) in before),
+                    default=0,
                 )
                 pairs.insert(place, (_plain(item), item))
         return [item for item, _ in pairs]
@@ -170,29 +172,31 @@ def _without_inherited(model: Mapping[str, Any], versions: Sequence[Any]) -> lis
         if isinstance(version, Mapping)
         for column in version.get("columns") or ()
     }
-    found: list[Any] = []
+    reduced_versions: list[Any] = []
     for version in versions:
         if not isinstance(version, Mapping):
-            found.append(version)
+            reduced_versions.append(version)
             continue
-        own = dict(version)
+        reduced = dict(version)
         if model.get("description") and not _describes(model["versions"], version):
-            own.pop("description", None)
-        own["columns"] = [
+            reduced.pop("description", None)
+        reduced["columns"] = [
             column
             for column in version.get("columns") or ()
             if (_identity(version), _folded(_identity(column))) in listed
             or _folded(_identity(column)) not in of_model
         ]
-        found.append(own)
-    return found
+        reduced_versions.append(reduced)
+    return reduced_versions
 
 
 def _describes(versions: Sequence[Any] | None, version: Mapping[str, Any]) -> bool:
     """Tell whether a version has a description of its own in the file."""
     return any(
-        isinstance(one, Mapping) and _identity(one) == _identity(version) and one.get("description")
-        for one in versions or ()
+        isinstance(entry, Mapping)
+        and _identity(entry) == _identity(version)
+        and entry.get("description")
+        for entry in versions or ()
     )
 
 

@@ -72,6 +72,7 @@ class Renderer:
                 raise UnsafeYamlError(f"the value of {key!r} cannot be written: {value!r}")
             return [written]
         style = self.layout.texts.style(key, value, column)
+        # Descriptions are quoted by what they say and how long they are, not like their siblings.
         if mark is not None and style.mark not in BLOCKS and key != "description":
             style = Style(mark)
         return self.text(value, style, base, column)
@@ -247,4 +248,4 @@ def _marks(sequence: Node) -> dict[str, str]:
         for name, value in named:
             if isinstance(name, str) and value.kind == "scalar" and isinstance(value.value, str):
                 styles[name].add(value.style)
-    return {name: found.pop() for name, found in styles.items() if len(found) == 1}
+    return {name: quotes.pop() for name, quotes in styles.items() if len(quotes) == 1}

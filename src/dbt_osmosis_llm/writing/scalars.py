@@ -83,6 +83,7 @@ def folded_lines(text: str, width: int) -> list[str] | None:
         return None
     lines = wrapped(paragraphs[0], width, width)
     for paragraph in paragraphs[1:]:
+        # In a folded block a line end alone reads as a space: it takes an empty line to be one.
         lines += ["", *wrapped(paragraph, width, width)] if paragraph else [""]
     return lines
 

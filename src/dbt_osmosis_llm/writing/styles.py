@@ -70,14 +70,14 @@ class TextHabits:
 
     def count(self, key: Node, value: Node) -> None:
         """Take a text that stands behind a key into account."""
-        works = works_plain(value.value)
+        can_be_plain = works_plain(value.value)
         if value.style in QUOTES:
             self._quotes[value.style] += 1
         # A text that needs quotes says nothing of the quotes of others.
-        if works or value.style not in QUOTES:
+        if can_be_plain or value.style not in QUOTES:
             self._marks[key.value][value.style] += 1
         if key.value == _DESCRIPTION and value.value.strip():
-            self._count_description(key, value, is_choice=works or value.style not in QUOTES)
+            self._count_description(key, value, is_choice=can_be_plain or value.style not in QUOTES)
         elif key.value == _DESCRIPTION and value.style in QUOTES:
             self._empty[value.style] += 1
 
@@ -99,6 +99,7 @@ class TextHabits:
             self._widths.append(end_column)
         if not is_choice:
             return
+        # By powers of two: hardly two texts are of one length.
         self._by_size[len(value.value).bit_length()][vote] += 1
         if style.on_one_line:
             self._short[vote] += 1

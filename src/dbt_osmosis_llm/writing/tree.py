@@ -166,6 +166,7 @@ def read_tree(text: str) -> Node | None:
 class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
+        # Pure: libyaml, which ruamel.yaml may use instead, knows YAML 1.1 alone.
         self.events: Iterator[Any] = YAML(typ="safe", pure=True).parse(text)
         self.anchors: dict[str, Node] = {}
 
@@ -182,8 +183,8 @@ class _Reader:
                     raise UnsafeYamlError("it has a YAML directive")
             elif isinstance(event, ScalarEvent | SequenceStartEvent | MappingStartEvent):
                 root = self.node(event)
-        empty = root is not None and root.kind == "scalar" and root.start == root.end
-        return None if empty else root
+        is_empty = root is not None and root.kind == "scalar" and root.start == root.end
+        return None if is_empty else root
 
     def node(self, event: Any, after: int | None = None) -> Node:
         """Build a node; `after` is where it stands when it is empty."""
@@ -275,21 +276,23 @@ class _Reader:
 
     def merged(self, node: Node) -> dict[Any, Any]:
         merged: dict[Any, Any] = {}
-        own: dict[Any, Any] = {}
+        values: dict[Any, Any] = {}
         for key, value in node.pairs:
             name = key.value
-            if name in own or (key.is_merge and merged):
+            if name in values or (key.is_merge and merged):
                 line = line_of(self.text, key.start)
                 raise UnsafeYamlError(f"line {line} has the key {key_text(name)!r} twice")
             if key.is_merge:
                 merged = self.merge_source(value)
             else:
-                own[name] = value.value
-        return {**merged, **own}
+                values[name] = value.value
+        # By YAML's rule its own keys win, wherever `<<` stands.
+        return {**merged, **values}
 
     def merge_source(self, value: Node) -> dict[Any, Any]:
         sources = value.value if isinstance(value.value, list) else [value.value]
         merged: dict[Any, Any] = {}
+        # By YAML's rule the first of several wins.
         for source in reversed(sources):
             if not isinstance(source, dict):
                 line = line_of(self.text, value.start)
@@ -298,10 +301,12 @@ class _Reader:
         return merged
 
 
+# Loading a value takes about a millisecond, and files repeat theirs.
 @lru_cache(maxsize=4096)
 def _plain_value(text: str) -> Any:
     if text == "<<":
         return _MERGE
+    # On their own `---` and `...` would be marks of a document.
     if len(text) > _LONGEST_TIMESTAMP or text.startswith(("---", "...")):
         return text
     if text and not _MAYBE_TYPED.match(text):

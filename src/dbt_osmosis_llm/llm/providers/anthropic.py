@@ -68,16 +68,20 @@ def encode_request(
     temperature = config.temperature if request.temperature is None else request.temperature
     if temperature is not None and dialect.temperature:
         body["temperature"] = temperature
-    output: dict[str, Any] = {}
+    output_config: dict[str, Any] = {}
+    # The API has no mode for JSON without a schema.
     if request.schema is not None and dialect.schema >= SchemaSupport.SCHEMA:
-        output["format"] = {"type": "json_schema", "schema": _accepted_schema(request.schema)}
+        output_config["format"] = {
+            "type": "json_schema",
+            "schema": _accepted_schema(request.schema),
+        }
     # The user's effort stands in the same object as our format.
     options = dict(config.provider_kwargs)
-    theirs = options.get("output_config")
-    if isinstance(theirs, Mapping):
-        options["output_config"] = {**output, **theirs}
-    elif output:
-        body["output_config"] = output
+    user_output_config = options.get("output_config")
+    if isinstance(user_output_config, Mapping):
+        options["output_config"] = {**output_config, **user_output_config}
+    elif output_config:
+        body["output_config"] = output_config
     return {**body, **options}
 
 
@@ -94,8 +98,8 @@ def _unions(node: Any) -> int:
         return sum(map(_unions, node))
     if not isinstance(node, Mapping):
         return 0
-    here = isinstance(node.get("type"), list) or isinstance(node.get("anyOf"), list)
-    return here + sum(map(_unions, node.values()))
+    is_union = isinstance(node.get("type"), list) or isinstance(node.get("anyOf"), list)
+    return is_union + sum(map(_unions, node.values()))
 
 
 def _without_null(node: Any) -> Any:
@@ -118,11 +122,13 @@ def decode_response(
         LLMResponseError: The body is no message, though its status was 200.
     """
     content = answer.get("content")
+    # A refusal may come without any block.
     if content is None and answer.get("type") == "message":
         content = []
     if not isinstance(content, list):
         raise LLMResponseError("the server answered 200 with something that is no message")
     finish = _FINISH_REASONS.get(str(answer.get("stop_reason")), FinishReason.OTHER)
+    # The first block is not always text: a model that reasons begins with its thinking.
     blocks = [block for block in mappings(content) if block.get("type") == "text"]
     text = "".join(str(block.get("text") or "") for block in blocks)
     if finish is FinishReason.REFUSAL and not text:
@@ -173,7 +179,7 @@ def classify_error(
     message = fields.get("message")
     code = mapping(fields.get("details")).get("error_code") or fields.get("type")
     # An empty account is a 400 like any other but for its words.
-    empty = status_code == 400 and "credit balance is too low" in str(message).lower()
+    has_no_credit = status_code == 400 and "credit balance is too low" in str(message).lower()
     return status_error(
         status_code,
         provider=provider,
@@ -184,7 +190,7 @@ def classify_error(
         request_id=request_id,
         secrets=secrets,
         retry_after_s=retry_after_s,
-        out_of_quota=empty or str(code) in _QUOTA_CODES,
+        out_of_quota=has_no_credit or str(code) in _QUOTA_CODES,
     )
 
 
@@ -192,6 +198,7 @@ class AnthropicClient(StainlessClient):
     """Claude, through the anthropic SDK."""
 
     request_id_header = "request-id"
+    # Without temperature, which the SDK has not had since 1.0: some models still take it.
     named_parameters = frozenset({"model", "max_tokens", "messages", "system", "output_config"})
 
     def __init__(self, config: LLMConfig, spec: ProviderSpec) -> None:

@@ -63,7 +63,7 @@ class AzureOpenAIClient(OpenAICompatibleClient):
 
         def token() -> str:
             try:
-                self._token = provider()
+                self._token = provider()  # kept, so that it can be masked
             except Exception as error:  # noqa: BLE001  # azure-core's and its transports'
                 # Whatever stands in the way of signing in stands in every request's way.
                 reason = str(error).strip().partition("\n")[0].rstrip(".")

@@ -10,6 +10,7 @@ from typing import Any
 
 from dbt_osmosis_llm.llm.exceptions import LLMAPIError
 
+# 422 is how servers made with FastAPI refuse a parameter.
 _REJECTIONS = (400, 422)
 _UNKNOWN = re.compile(
     r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|not allowed"
@@ -71,34 +72,38 @@ class Dialect:
         return None if simpler == self else simpler
 
     def _without(self, error: LLMAPIError, body: Mapping[str, Any]) -> Dialect:
-        said = f"{error} {error.param or ''}"
-        sent = _keys(body)
-        named = re.search(r"\btemperature\b", said) and _UNKNOWN.search(said)
-        if "temperature" in sent and (error.param == "temperature" or named):
+        complaint = f"{error} {error.param or ''}"
+        sent_names = _keys(body)
+        names_temperature = re.search(r"\btemperature\b", complaint) and _UNKNOWN.search(complaint)
+        if "temperature" in sent_names and (error.param == "temperature" or names_temperature):
             return replace(self, temperature=False)
         # Some name the older parameter whichever was sent.
-        if self.output_bound in sent and _BOUND.search(said):
-            return self._with_other_bound(said)
-        strict = self.schema is SchemaSupport.STRICT and "response_format" in sent
-        if strict and re.search(r"\bstrict\b", said, re.IGNORECASE):
+        if self.output_bound in sent_names and _BOUND.search(complaint):
+            return self._with_other_bound(complaint)
+        sent_strict = self.schema is SchemaSupport.STRICT and "response_format" in sent_names
+        if sent_strict and re.search(r"\bstrict\b", complaint, re.IGNORECASE):
             return replace(self, schema=SchemaSupport.SCHEMA)
-        if sent & _SCHEMA_KEYS and _SCHEMA.search(said):
-            invalid = _INVALID_SCHEMA.search(said) and self.schema is SchemaSupport.STRICT
-            less = SchemaSupport.SCHEMA if invalid else self._less_schema()
-            return replace(self, schema=less)
+        if sent_names & _SCHEMA_KEYS and _SCHEMA.search(complaint):
+            # Strict takes fewer schemas; without it the same one may do.
+            invalid = _INVALID_SCHEMA.search(complaint) and self.schema is SchemaSupport.STRICT
+            support = SchemaSupport.SCHEMA if invalid else self._less_schema()
+            return replace(self, schema=support)
         return self
 
-    def _with_other_bound(self, said: str) -> Dialect:
-        stated = None if "context" in said.lower() else _MOST.search(said)
-        if stated:
-            return replace(self, max_output_tokens=int(next(filter(None, stated.groups()))))
+    def _with_other_bound(self, complaint: str) -> Dialect:
+        # The size of a context window is no bound on the answer alone.
+        maximum = None if "context" in complaint.lower() else _MOST.search(complaint)
+        if maximum:
+            return replace(self, max_output_tokens=int(next(filter(None, maximum.groups()))))
         if self.bound_required:
             return self
-        if not self.bound_renamed and self.output_bound in _BOUNDS and _UNKNOWN.search(said):
+        # Once only: between two names that are both rejected there would be no end.
+        if not self.bound_renamed and self.output_bound in _BOUNDS and _UNKNOWN.search(complaint):
             return replace(self, output_bound=_BOUNDS[self.output_bound], bound_renamed=True)
         return replace(self, output_bound=None)  # under any name, or too large for the model
 
     def _less_schema(self) -> SchemaSupport:
+        # A server without json_schema has it neither strict nor lax.
         return SchemaSupport.JSON if self.schema > SchemaSupport.JSON else SchemaSupport.NONE
 
 

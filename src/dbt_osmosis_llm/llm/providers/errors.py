@@ -14,7 +14,7 @@ from dbt_osmosis_llm.llm.exceptions import (
 )
 from dbt_osmosis_llm.llm.redaction import redact_secrets
 
-_MAX_SAID = 300
+_MAX_MESSAGE_CHARS = 300
 """Characters of a server's own words in a message."""
 
 MAX_RETRY_AFTER_S = 120.0
@@ -58,10 +58,11 @@ def status_error(
     def shown(value: object) -> str | None:
         return None if value is None else redact_secrets(str(value), secrets)
 
+    # Masked before it is cut: a cut key has lost its shape.
     text = shown(_one_line(said)) or ""
-    reason = f": {text[:_MAX_SAID].rstrip('.!')}" if text else ""
-    kind: type[LLMAPIError] = LLMRateLimitError if status_code == 429 else LLMAPIError
-    hopeless = True
+    reason = f": {text[:_MAX_MESSAGE_CHARS].rstrip('.!')}" if text else ""
+    error_class: type[LLMAPIError] = LLMRateLimitError if status_code == 429 else LLMAPIError
+    is_final = True
     if status_code in (401, 403) or wrong_key:
         remedy = f"; check {key_env}" if key_env else ""
         message = f"{provider} refused the key ({status_code}){reason}{remedy}"
@@ -78,23 +79,23 @@ def status_error(
             "run again after that"
         )
     else:
-        hopeless = ends_run
+        is_final = ends_run
         message = f"{provider} answered {status_code}{reason}"
-    return kind(
+    return error_class(
         message,
         status_code=status_code,
         code=shown(code),
         param=shown(param),
         request_id=shown(request_id),
         retry_after_s=retry_after_s,
-        ends_run=hopeless,
+        ends_run=is_final,
     )
 
 
-def _one_line(said: object) -> str:
-    if said and isinstance(said, (Mapping, list)):  # FastAPI servers answer with lists of objects
-        said = json.dumps(said, ensure_ascii=False, default=str)
-    return " ".join(str(said or "").split())
+def _one_line(value: object) -> str:
+    if value and isinstance(value, (Mapping, list)):  # FastAPI servers answer with lists of objects
+        value = json.dumps(value, ensure_ascii=False, default=str)
+    return " ".join(str(value or "").split())
 
 
 def timeout_error(provider: str, timeout_s: float) -> LLMTimeoutError:
@@ -114,6 +115,7 @@ def unreachable_error(
     secrets: Iterable[str] = (),
 ) -> LLMAPIError:
     """Return our error for a connection that could not be made or broke."""
+    # The SDKs' own words are "Connection error."; the innermost cause says which.
     while error.__cause__ is not None:
         error = error.__cause__
     cause = " ".join(str(error).split()) or type(error).__name__
@@ -127,6 +129,7 @@ def unreachable_error(
 
 def unreadable_error(provider: str, error: BaseException) -> LLMAPIError:
     """Return our error for an answer whose bytes are no text, or that is nested without end."""
+    # Like a connection that broke: the next answer may be whole.
     return LLMAPIError(
         f"the answer of {provider} cannot be read ({type(error).__name__})", unreachable=True
     )

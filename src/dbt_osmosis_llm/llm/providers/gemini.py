@@ -156,7 +156,7 @@ def classify_error(
         status_code,
         provider=provider,
         model=model,
-        said=fields.get("message") if fields else _said(body),
+        said=fields.get("message") if fields else _foreign_message(body),
         code=code,
         key_env=key_env,
         secrets=secrets,
@@ -168,7 +168,7 @@ def classify_error(
     )
 
 
-def _said(body: Any) -> Any:
+def _foreign_message(body: Any) -> Any:
     """Return the words of an error that is not in Gemini's envelope: a gateway's, a proxy's."""
     outer = mapping(body)
     return outer.get("error") or outer.get("message") if outer else body
@@ -218,6 +218,7 @@ class GeminiClient(SdkClient):
             vertexai=False,
             http_options=types.HttpOptions(
                 base_url=api_root(url) if url else None,
+                # In whole milliseconds; 0 would be no bound at all.
                 timeout=max(1, round(config.timeout_s * 1000)),
                 retry_options=types.HttpRetryOptions(attempts=1),
                 # The key is in a header that would follow a redirect to any host.
@@ -235,10 +236,10 @@ class GeminiClient(SdkClient):
             headers = getattr(error.response, "headers", None) or {}
             failure: LLMError = classify_error(error.code, error.details, **self._about(headers))
         except Exception as error:
-            ours = self._transport_error(error)
-            if ours is None:
+            transport_failure = self._transport_error(error)
+            if transport_failure is None:
                 raise
-            failure = ours
+            failure = transport_failure
         else:
             answer = raw.sdk_http_response
             if answer is None:  # asked for in `_arguments`

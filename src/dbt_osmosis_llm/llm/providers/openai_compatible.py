@@ -78,6 +78,7 @@ def decode_response(
     finish = _FINISH_REASONS.get(str(choice.get("finish_reason")), FinishReason.OTHER)
     return LLMResponse(
         text=str(refusal or _text(message.get("content"))),
+        # A refusal's own finish reason is "stop".
         finish_reason=FinishReason.REFUSAL if refusal else finish,
         usage=_usage(answer.get("usage")),
         provider=provider,

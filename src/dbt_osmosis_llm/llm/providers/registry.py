@@ -49,6 +49,7 @@ class ProviderSpec:
         return self.price_provider == FREE
 
 
+# The newer name is OpenAI's own; older builds of local servers do not know it.
 _OLDER_BOUND = Dialect(output_bound="max_tokens")
 
 

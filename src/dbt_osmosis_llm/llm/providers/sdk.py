@@ -50,11 +50,6 @@ class SdkClient(ABC):
         self.provider = spec.name
         self.model = config.model
 
-    @property
-    def dialect(self) -> Dialect:
-        """Return what the endpoint is known to accept by now."""
-        return self._dialect
-
     @abstractmethod
     def _encode(self, request: LLMRequest, dialect: Dialect) -> dict[str, Any]:
         """Return the body to send."""
@@ -88,10 +83,10 @@ class SdkClient(ABC):
             except LLMError as error:
                 failure = error
             except Exception as error:  # noqa: BLE001  # of an SDK, about something it cannot send
-                said = redact_secrets(
+                message = redact_secrets(
                     f"unexpected {type(error).__name__}: {error}", self._secrets()
                 )
-                failure = LLMError(f"{self.provider}: {said}")
+                failure = LLMError(f"{self.provider}: {message}")
             # Raised out here, an error does not carry the SDK's own, which holds the key.
             if isinstance(failure, LLMAPIError) and self._learned_from(failure, dialect, body):
                 continue
@@ -102,6 +97,7 @@ class SdkClient(ABC):
         content = answer.content
         value = _NOTHING
         with suppress(ValueError, RecursionError):
+            # A byte order mark is refused in text, not in bytes.
             value = json.loads(content.lstrip("\ufeff") if isinstance(content, str) else content)
         if value is _NOTHING:
             raise not_json_error()
@@ -155,6 +151,7 @@ class SdkClient(ABC):
                 done.set()
 
         threading.Thread(target=run, name=f"{self.provider} request", daemon=True).start()
+        # A longer wait than that is an OverflowError.
         if not done.wait(min(self._config.timeout_s, threading.TIMEOUT_MAX)):
             raise self._timeout_error()
         result, error = outcome[0]
@@ -220,6 +217,7 @@ class StainlessClient(SdkClient):
         except self._module.APIConnectionError as error:
             failure = self._unreachable_error(error)
         else:
+            # Not `raw.parse()`, which returns HTML as a str and raises for what else is no JSON.
             return WireAnswer(raw.http_response.content, raw.headers)
         raise failure
 

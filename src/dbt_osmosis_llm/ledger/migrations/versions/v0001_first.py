@@ -78,6 +78,7 @@ def upgrade() -> None:
         sa.Column("process", sa.Integer, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
     )
+    # Named as SQLAlchemy names those of `index=True`, for the comparison with `tables`.
     indexes = {
         "llm_runs": ["started_at"],
         "llm_calls": ["run_id", "parent_call_id", "started_at", "custom_id"],
