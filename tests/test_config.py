@@ -113,3 +113,6 @@ def test_urls_are_shown_without_credentials() -> None:
     shown = without_credentials("http://user:hunter2@host:9/v1?key=x#y")
     assert shown == "http://host:9/v1"
     assert without_credentials("localhost:1") == "localhost:1"
+    assert without_credentials("postgresql://u:pa/ss@h/db") == "postgresql://h/db"
+    assert without_credentials("https://u:p@w@host#frag") == "https://host"
+    assert without_credentials("sqlite:////home/u@x/l.db") == "sqlite:////home/u@x/l.db"

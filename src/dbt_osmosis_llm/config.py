@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,6 +19,8 @@ _ENV_PREFIX = "OSMOSIS_LLM_"
 PROMPT_ENV_PREFIX = f"{_ENV_PREFIX}PROMPT_"
 _FOLDER = ".dbt-osmosis-llm"
 """In the project: what is kept from one run to the next."""
+
+_USER_AND_PASSWORD = re.compile(r"^[^/]*@|^[^:/@]*:[^@]*@")
 
 PROMPT_KEYS = (
     "model_system",
@@ -584,7 +587,6 @@ def parse_variables(text: str | None) -> Mapping[str, Any] | None:
 def without_credentials(url: str) -> str:
     """Return a URL that may be shown: no user, password, query or fragment."""
     scheme, separator, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    path = path.partition("?")[0].partition("#")[0]
-    # Without a path the query follows right after the host.
-    return f"{scheme}{separator}{host.rpartition('@')[2].partition('?')[0]}{slash}{path}"
+    rest = rest.partition("?")[0].partition("#")[0]
+    # SQLAlchemy takes a password with slashes, so the first one does not end the address.
+    return f"{scheme}{separator}{_USER_AND_PASSWORD.sub('', rest)}"
