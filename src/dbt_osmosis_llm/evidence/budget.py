@@ -14,7 +14,6 @@ from functools import partial
 from typing import NamedTuple
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.evidence.facts import ColumnKind
 from dbt_osmosis_llm.evidence.names import folded
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.sql_text import code_only
@@ -115,9 +114,8 @@ def _without_ctes(
 
 def _relations_of(node: NodeEvidence, asked: Sequence[str]) -> set[str] | None:
     """Return the relations that columns are made of; None where that is not certain."""
-    lineages = [node.facts.column(name) for name in asked]
-    known = [one for one in lineages if one is not None and one.kind is not ColumnKind.UNKNOWN]
-    if not known or len(known) < len(lineages):
+    known = list(filter(None, map(node.facts.known_column, asked)))
+    if not known or len(known) < len(asked):
         return None
     return {leaf.relation for lineage in known for leaf in lineage.leaves}
 

@@ -167,14 +167,14 @@ def _key(sql: str, dialect: str | None, schema: Schema) -> str:
 def _encoded(facts: QueryFacts) -> str:
     columns = [
         [
-            one.name,
-            one.kind.value,
-            one.expression,
-            [[leaf.relation, leaf.column] for leaf in one.leaves],
-            one.is_plain,
-            one.rows,
+            column.name,
+            column.kind.value,
+            column.expression,
+            [[leaf.relation, leaf.column] for leaf in column.leaves],
+            column.is_plain,
+            column.rows,
         ]
-        for one in facts.columns.values()
+        for column in facts.columns.values()
     ]
     joins = [[join.kind, join.relation, join.condition] for join in facts.joins]
     rest = {name: getattr(facts, name) for name in _PLAIN_FIELDS}

@@ -94,5 +94,10 @@ class QueryFacts:
         """The column of that name, whatever its case."""
         return entry(name, self.columns)
 
+    def known_column(self, name: str) -> ColumnLineage | None:
+        """The column of that name, if what it is made of is certain."""
+        column = self.column(name)
+        return column if column is not None and column.kind is not ColumnKind.UNKNOWN else None
+
 
 EMPTY_FACTS = QueryFacts()

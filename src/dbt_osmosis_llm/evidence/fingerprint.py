@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dbt_osmosis_llm.evidence.cutting import fit
-from dbt_osmosis_llm.evidence.facts import CUT_MARK, ColumnKind
+from dbt_osmosis_llm.evidence.facts import CUT_MARK
 from dbt_osmosis_llm.evidence.names import folded, unquoted
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.sql_text import tidy_sql
@@ -74,10 +74,10 @@ def column_fingerprint(node: NodeEvidence, name: str, signature: Signature) -> F
         name: Of the column, as the node has it.
         signature: Of the columns that it is made of.
     """
-    column = next((one for one in node.columns if one.name == name), None)
-    lineage = node.facts.column(unquoted(name))
+    column = next((column for column in node.columns if column.name == name), None)
+    lineage = node.facts.known_column(unquoted(name))
     leaves = []
-    if lineage is None or lineage.kind is ColumnKind.UNKNOWN:
+    if lineage is None:
         definition, expression = _sql_of(node), ""
         leaves += [f"{t.unique_id}:{text_hash(t.text_of(name))}" for t in node.upstream]
     else:
@@ -88,10 +88,10 @@ def column_fingerprint(node: NodeEvidence, name: str, signature: Signature) -> F
             definition += _sql_of(node)  # the rest of it may be what changed
         definition += _rows(node, lineage.rows)
         for leaf in lineage.leaves:
-            found = node.upstream_table(leaf.relation)
-            place = found.unique_id if found else folded(leaf.relation.rpartition(".")[2])
-            said = signature(place, leaf.column) if found else ""
-            leaves.append(f"{place}.{folded(leaf.column)}:{said}")
+            table = node.upstream_table(leaf.relation)
+            place = table.unique_id if table else folded(leaf.relation.rpartition(".")[2])
+            text = signature(place, leaf.column) if table else ""
+            leaves.append(f"{place}.{folded(leaf.column)}:{text}")
     return Fingerprint(
         hash_of(definition),
         hash_of(*sorted(leaves)),

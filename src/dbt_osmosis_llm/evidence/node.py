@@ -152,8 +152,8 @@ class NodeEvidence:
         """Return the node with masked texts, tests and expressions; its SQL is not touched."""
         mask = mask_personal_data_in_text
         lineages = {
-            name: replace(one, expression=one.expression and mask_personal_data(one.expression))
-            for name, one in self.facts.columns.items()
+            name: replace(c, expression=c.expression and mask_personal_data(c.expression))
+            for name, c in self.facts.columns.items()
         }
         return replace(
             self,

@@ -96,9 +96,9 @@ def keys_of(
     """
     tested = [test.unique_columns for test in tests]
     declared = [
-        tuple(plain_name(str(column)) for column in one.get("columns") or ())
-        for one in constraints
-        if _kind(one) in ("unique", "primary_key")
+        tuple(plain_name(str(column)) for column in constraint.get("columns") or ())
+        for constraint in constraints
+        if _kind(constraint) in ("unique", "primary_key")
     ]
     return tuple(dict.fromkeys(filter(None, [*tested, *declared])))
 
@@ -131,7 +131,7 @@ def _words(name: str, given: Mapping[str, Any]) -> str:
 
 def _combination(name: str, given: Mapping[str, Any]) -> tuple[str, ...]:
     columns = given.get(_COMBINATIONS.get(name, ""))
-    return tuple(plain_name(str(one)) for one in columns) if isinstance(columns, list) else ()
+    return tuple(plain_name(str(column)) for column in columns) if isinstance(columns, list) else ()
 
 
 def _constraint_in_words(constraint: Mapping[str, Any]) -> str:

@@ -32,9 +32,9 @@ def read_values(path: Path, delimiter: str = ",") -> dict[str, tuple[str, ...]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter=delimiter)
             header = [name.strip() for name in next(rows, [])]
-            found: list[dict[str, None]] = [{} for _ in header]
+            values_of: list[dict[str, None]] = [{} for _ in header]
             for row in islice(rows, _MAX_ROWS):
-                for values, cell in zip(found, row, strict=False):
+                for values, cell in zip(values_of, row, strict=False):
                     if cell.strip() and len(values) <= _MAX_VALUES:
                         values[cell.strip()] = None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -42,7 +42,7 @@ def read_values(path: Path, delimiter: str = ",") -> dict[str, tuple[str, ...]]:
         return {}
     return {
         name: tuple(values) if _are_categories(values) else ()
-        for name, values in zip(header, found, strict=True)
+        for name, values in zip(header, values_of, strict=True)
     }
 
 

@@ -224,18 +224,18 @@ _MIN_BARE_PHONE_DIGITS = 10
 """Of what has a plus and no separators: fewer are offsets and amounts."""
 
 
-def _masked_card(found: re.Match[str]) -> str:
-    digits = re.sub(r"\D", "", found[0])
+def _masked_card(match: re.Match[str]) -> str:
+    digits = re.sub(r"\D", "", match[0])
     doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
     is_card = (sum(doubled) + sum(map(int, digits[-1::-2]))) % 10 == 0
-    return "<card>" if is_card and _CARD_ISSUER.fullmatch(digits) else found[0]
+    return "<card>" if is_card and _CARD_ISSUER.fullmatch(digits) else match[0]
 
 
-def _masked_phone(found: re.Match[str]) -> str:
-    number = found[0][1:]
+def _masked_phone(match: re.Match[str]) -> str:
+    number = match[0][1:]
     is_amount = re.fullmatch(r"\d+\.\d+", number) is not None
     is_short = number.isdigit() and len(number) < _MIN_BARE_PHONE_DIGITS
-    return found[0] if is_amount or is_short else "<phone>"
+    return match[0] if is_amount or is_short else "<phone>"
 
 
 def _spans(sql: str, kinds: Collection[_Kind]) -> list[tuple[int, int]]:
@@ -244,14 +244,14 @@ def _spans(sql: str, kinds: Collection[_Kind]) -> list[tuple[int, int]]:
     different = dict.fromkeys(reading.without_what_is_not_in(sql) for reading in _READINGS)
     readings = [list(_read(sql, reading)) for reading in different]
     whole = [spans for spans in readings if not spans or spans[-1][2] is not None]
-    found = sorted(
+    all_spans = sorted(
         (start, len(sql) if end is None else end)
         for spans in whole or readings
         for kind, start, end in spans
         if kind in kinds
     )
     merged: list[tuple[int, int]] = []
-    for start, end in found:
+    for start, end in all_spans:
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
@@ -298,8 +298,8 @@ def _closed(sql: str, opener: re.Match[str], reading: _Reading) -> tuple[_Kind, 
 
 def _after(sql: str, closing: str, start: int) -> int | None:
     # A doubled quote needs no care: it closes one literal and opens the next one at once.
-    found = sql.find(closing, start)
-    return None if found < 0 else found + len(closing)
+    position = sql.find(closing, start)
+    return None if position < 0 else position + len(closing)
 
 
 def _quote_end(sql: str, quote: str, start: int) -> int | None:

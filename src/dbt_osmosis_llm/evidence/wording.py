@@ -236,11 +236,8 @@ def _upstream_lines(
     own = {_on_one_line(c.description) for c in node.columns if c.name not in asked}
     words = set(re.findall(r"\w+", folded(node.sql or "")))
     words.update(folded(leaf.column) for c in node.facts.columns.values() for leaf in c.leaves)
-    lineages = [node.facts.column(name) for name in asked]
     # Where it is known what the columns are made of, what the SQL does not name is nothing to them.
-    is_known = bool(node.facts.columns) and all(
-        one is not None and one.kind is not ColumnKind.UNKNOWN for one in lineages
-    )
+    is_known = bool(node.facts.columns) and all(map(node.facts.known_column, asked))
     for table in node.upstream:
         text = f": {_on_one_line(table.description)}" if table.description else ""
         yield Line(f"{table.name}{text}")

@@ -223,7 +223,7 @@ class Expressions:
         at: Scope | None = scope
         while at is not None:
             for length in range(1, len(names)):
-                sources = [one for one in at.sources if one.answers_to(path[:length])]
+                sources = [source for source in at.sources if source.answers_to(path[:length])]
                 if len(sources) > 1:
                     return UNRESOLVED, at
                 if sources:

@@ -193,15 +193,15 @@ class Reader:
 
     def _combined(self, definitions: Sequence[Definition], operator: str) -> Definition:
         first = definitions[0]
-        if any(one.shape is Shape.UNKNOWN for one in definitions):
+        if any(branch.shape is Shape.UNKNOWN for branch in definitions):
             return UNRESOLVED
-        if all(one is first or self._same(one, first) for one in definitions):
+        if all(branch is first or self._same(branch, first) for branch in definitions):
             return first
         result = derived(None, definitions)
         result.shape = Shape.UNION
         result.branches, result.operator = tuple(definitions), operator
         result.inline = False
-        result.is_plain = all(one.is_plain for one in definitions)
+        result.is_plain = all(branch.is_plain for branch in definitions)
         return result
 
     def _select(self, query: exp.Select, scope: Scope) -> Rows:

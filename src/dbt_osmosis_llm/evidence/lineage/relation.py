@@ -209,15 +209,15 @@ class Rows:
         return best
 
 
-def best_of(found: Iterable[Found]) -> Found:
+def best_of(finds: Iterable[Found]) -> Found:
     """The surest of several finds; unresolved when two are equally sure."""
-    best = _ABSENT
-    for one in found:
-        if one[0] > best[0]:
-            best = one
-        elif one[0] is best[0] and one[0] is not Presence.NO and one[1] is not best[1]:
-            best = (best[0], UNRESOLVED)
-    return best
+    surest, best = _ABSENT
+    for presence, definition in finds:
+        if presence > surest:
+            surest, best = presence, definition
+        elif presence is surest and presence is not Presence.NO and definition is not best:
+            best = UNRESOLVED
+    return surest, best
 
 
 def opaque(part: Part | None = None, names: Sequence[str] = ()) -> Rows:
@@ -310,17 +310,17 @@ class Scope:
         key = folded(name)
         if key in self.merged:
             return Presence.YES, self.merged[key][1]
-        sources = [one for one in sources or self.sources if one.visible]
-        found = best_of(source.rows.find(name) for source in sources)
-        if found[0] is not Presence.YES:
+        sources = [source for source in sources or self.sources if source.visible]
+        presence, definition = best_of(source.rows.find(name) for source in sources)
+        if presence is not Presence.YES:
             for source in sources:
                 if source.name == key:  # the whole row, as in to_json(orders)
                     return Presence.YES, source.rows.value or UNRESOLVED
-        return found
+        return presence, definition
 
     def hide_columns(self) -> None:
         """Forget which columns the sources have."""
-        self.sources = [one._replace(rows=opaque(one.rows.part)) for one in self.sources]
+        self.sources = [known._replace(rows=opaque(known.rows.part)) for known in self.sources]
 
 
 class ReadQuery(Protocol):

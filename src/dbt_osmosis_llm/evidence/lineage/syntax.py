@@ -190,7 +190,7 @@ def position_of(node: exp.Expr) -> int:
 
 def inline_named_windows(query: exp.Select) -> None:
     """Rewrites `over w` into what the WINDOW clause says of `w`."""
-    named = {folded(str(one.this.name)): one for one in query.args.get("windows") or ()}
+    named = {folded(str(window.this.name)): window for window in query.args.get("windows") or ()}
     if not named:
         return
     for window in query.find_all(exp.Window):
