@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dbt_osmosis_llm.evidence.fingerprint import text_hash
+from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.host import descriptions
 from dbt_osmosis_llm.host.provenance import Provenance
 
@@ -98,7 +99,7 @@ class DocsBlocks:
             for column, written in descriptions.yaml_texts(self._context, node).items():
                 if written.strip() != wanted:
                     continue
-                owner = next((c for n, c in node.columns.items() if n.lower() == column), node)
+                owner = next((c for n, c in node.columns.items() if plain_name(n) == column), node)
                 if node_id not in nodes or owner.description in (text, wanted):
                     return True
         return False

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dbt_osmosis_llm.evidence.names import plain_name
+from dbt_osmosis_llm.evidence.names import folded, plain_name, same_name
 from dbt_osmosis_llm.evidence.node import (
     ColumnEvidence,
     ColumnUse,
@@ -148,9 +148,11 @@ class Gatherer:
     def _columns(
         self, node: Any, tests: Sequence[DataTest], values: Mapping[str, tuple[str, ...]]
     ) -> Iterator[ColumnEvidence]:
-        types = {name.lower(): kind for name, kind in self._queries.database_columns(node).items()}
+        types = {
+            plain_name(name): kind for name, kind in self._queries.database_columns(node).items()
+        }
         uses = self._uses_of(node)
-        known_values = {name.lower(): found for name, found in values.items()}
+        known_values = {plain_name(name): found for name, found in values.items()}
         for name, column in node.columns.items():
             key = plain_name(name)
             yield ColumnEvidence(
@@ -223,10 +225,10 @@ class Gatherer:
             if not lineage.is_plain or len(lineage.leaves) != 1:
                 continue
             (leaf,) = lineage.leaves
-            text = told.get(name.lower(), "")
-            is_new_name = name.lower() != leaf.column.lower()
+            text = told.get(plain_name(name), "")
+            is_new_name = not same_name(name, leaf.column)
             if (text or is_new_name) and is_same_relation(leaf.relation, relation_of(node)):
-                yield leaf.column.lower(), ColumnUse(display_name(model), name, text)
+                yield folded(leaf.column), ColumnUse(display_name(model), name, text)
 
     @cached_property
     def _models_reading(self) -> dict[str, list[str]]:

@@ -128,14 +128,14 @@ class HostProject:
     def inheritable_names(self, node_id: str) -> set[str]:
         """Return the names that dbt-osmosis looks for upstream, in lower case."""
         variants = compat.column_variants(self.context, self._node(node_id))
-        return {name.lower() for names in variants.values() for name in names}
+        return {plain_name(name) for names in variants.values() for name in names}
 
     def unsettled_names(self, node_id: str) -> set[str]:
         """Return the columns that lack a text or may inherit another one, in lower case."""
         node = self._node(node_id)
         forced = self.context.settings.force_inherit_descriptions
         return {
-            name.lower()
+            plain_name(name)
             for name, column in node.columns.items()
             if self.tables.lacks_text(column.description)
             or self._setting("force-inherit-descriptions", node, name, forced)

@@ -261,7 +261,7 @@ class Provenance:
         evidence = self._gatherer.declared(node_id)
         known = {plain_name(name) for name in node.columns}
         made = evidence.facts.columns if evidence else {}
-        unlisted = [name for name in made if name.lower() not in known]
+        unlisted = [name for name in made if plain_name(name) not in known]
         ours = self.ours(node)
         gone = {name for name, _, _ in self._gone(node)}
         entries = self.lock.of_node(node_id).items()

@@ -11,6 +11,7 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage
+from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence, UpstreamTable
 
 _NEVER_NULL = re.compile(
@@ -112,12 +113,12 @@ def waits_for_failed(
     lineage = node.facts.column(name) if node else None
     # Without lineage names decide, and dbt-osmosis takes a text from however far upstream.
     if node is None or lineage is None or lineage.kind is ColumnKind.UNKNOWN:
-        key = name.lower()
+        key = plain_name(name)
         return any(key in lost.get(ancestor, ()) for ancestor in ancestors)
     # A computed column is asked about: it takes no text over that could be missing.
     if not lineage.is_plain:
         return False
     return any(
-        table is not None and column.lower() in lost.get(table.unique_id, ())
+        table is not None and plain_name(column) in lost.get(table.unique_id, ())
         for table, column in origins(node, lineage)
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.sql_text import tidy_sql
 from dbt_osmosis_llm.ledger.records import Text
@@ -309,7 +310,7 @@ class Engine:
                 if waits_for_failed(evidence, name, ancestors, lost)
             )
             if outcome.waiting:  # whatever is made of them waits as well
-                lost[node_id] = {name.lower() for name in outcome.waiting}
+                lost[node_id] = {plain_name(name) for name in outcome.waiting}
                 left = (name for name in missing.columns if name not in outcome.waiting)
                 missing = Missing(missing.description, tuple(left))
         return missing
@@ -428,7 +429,7 @@ class Engine:
         outcome.refused = dict(texts.refused)
         if outcome.error is not None:
             # What takes these texts over has to wait: a text of its own would differ from theirs.
-            lost = {name.lower() for name in project.missing(outcome.node_id).columns}
+            lost = {plain_name(name) for name in project.missing(outcome.node_id).columns}
             lost |= self._missing_after_failure.get(outcome.node_id, set())
             self._missing_after_failure[outcome.node_id] = lost
         else:

@@ -13,7 +13,7 @@ from dbt_osmosis_llm.evidence.fingerprint import (
     table_fingerprint,
     text_hash,
 )
-from dbt_osmosis_llm.evidence.names import unquoted
+from dbt_osmosis_llm.evidence.names import folded, same_name, unquoted
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.synthesis.copying import origins
 from dbt_osmosis_llm.synthesis.lock import LockEntry, LockFile
@@ -91,7 +91,7 @@ class Freshness:
 
     def _signature(self, node_id: str, column: str) -> str:
         """Return what stands for a column upstream: what people say of it, else what it is."""
-        key = node_id, column.lower()
+        key = node_id, folded(column)
         if key not in self._signatures:
             self._signatures[key] = self._signed(node_id, column)
         return self._signatures[key]
@@ -100,7 +100,7 @@ class Freshness:
         node = self._evidence(node_id)
         if node is None:
             raise _UnknownError
-        column_now = next((c for c in node.columns if c.name.lower() == column.lower()), None)
+        column_now = next((c for c in node.columns if same_name(c.name, column)), None)
         name, text = (column_now.name, column_now.description) if column_now else (column, "")
         if text and self._lock.ours(node_id, name, text) is None:
             return text_hash(text)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from dbt_osmosis_llm.evidence.facts import ColumnKind
+from dbt_osmosis_llm.evidence.names import same_name
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, ColumnUse, NodeEvidence
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
 from dbt_osmosis_llm.synthesis.plan import DocumentationRequest
@@ -134,7 +135,7 @@ def _definition(column: ColumnEvidence, node: NodeEvidence) -> str | None:
         _, source, text = sources[0]
         if text:
             return text
-        return None if source.lower() == column.name.lower() else f"{_origins(sources)}."
+        return None if same_name(source, column.name) else f"{_origins(sources)}."
     if kind is ColumnKind.LITERAL and len(expression) <= _MAX_EXPRESSION:
         return f"Constant {_code(expression)}."
     if kind is ColumnKind.UNION and expression:

@@ -236,8 +236,8 @@ def in_parts(missing: Missing, node: NodeEvidence) -> list[Missing]:
 
     The table's own text is asked for once, with the first of them.
     """
-    place = {name.lower(): index for index, name in enumerate(node.facts.columns)}
-    columns = sorted(missing.columns, key=lambda name: place.get(name.lower(), len(place)))
+    place = {plain_name(name): index for index, name in enumerate(node.facts.columns)}
+    columns = sorted(missing.columns, key=lambda name: place.get(plain_name(name), len(place)))
     # 26 columns make 13 and 13, not 25 and 1: of a long list models get more wrong.
     count = max(1, math.ceil(len(columns) / _MAX_COLUMNS))
     size = math.ceil(len(columns) / count)

@@ -67,7 +67,7 @@ _DIALECT_OF_ADAPTER = {
     "vertica": "postgres",
 }
 
-_SQLGLOT = exp.Expression.__module__.partition(".")[0]
+_SQLGLOT = exp.__name__.partition(".")[0]
 _OURS = __name__.partition(".")[0]
 
 _QUERY_STARTS = (TokenType.SELECT, TokenType.WITH, TokenType.FROM)

@@ -336,6 +336,7 @@ class ReadQuery(Protocol):
         nested: bool = False,
     ) -> Rows:
         """Return the columns it gives; `gathered` collects all it refers to."""
+        ...
 
 
 def tagged_column(name: str, definition: Definition) -> exp.Column:

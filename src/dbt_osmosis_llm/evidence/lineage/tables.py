@@ -178,7 +178,7 @@ class Tables:
         values = [self._element(array, call, scope) for array in arguments]
         flatten = isinstance(call, exp.Explode) and self._dialect == "snowflake"
         if flatten:
-            names = list(_FLATTEN_COLUMNS)
+            names = [*map(str, _FLATTEN_COLUMNS)]
             definitions = [member(values[0], [name.lower()]) for name in names]
             return Rows(names, definitions)
         if not names:

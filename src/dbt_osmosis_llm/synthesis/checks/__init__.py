@@ -13,7 +13,7 @@ from enum import Enum
 from functools import cached_property
 
 from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage
-from dbt_osmosis_llm.evidence.names import unquoted
+from dbt_osmosis_llm.evidence.names import folded, unquoted
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
 from dbt_osmosis_llm.synthesis.checks import phrases
 from dbt_osmosis_llm.synthesis.checks.figures import Figures
@@ -269,7 +269,7 @@ class _Check:
         """Tell whether something says that no value repeats, or none within a scope."""
         if any(_SAID_TO_BE_UNIQUE.search(test) for test in self._tests):
             return True
-        keys = [key for key in self._index.node.keys if self._name.lower() in key]
+        keys = [key for key in self._index.node.keys if folded(self._name) in key]
         if any(scoped or len(key) == 1 for key in keys):
             return True
         return self._is_grain_in_words() or self._is_grain_in_sql(scoped)
