@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dbt_osmosis_llm.evidence.facts import ColumnKind
 from dbt_osmosis_llm.evidence.names import same_name
@@ -58,11 +58,11 @@ class OfflineClient:
         )
 
 
-def _nulls(request: LLMRequest) -> dict[str, object]:
+def _nulls(request: LLMRequest) -> Mapping[str, object]:
     return dict.fromkeys((request.schema or {}).get("properties", ()))
 
 
-def _answer(request: DocumentationRequest) -> dict[str, object]:
+def _answer(request: DocumentationRequest) -> Mapping[str, object]:
     node, keys = request.node, request.keys
     columns = {key: column_sentence(node, name) for name, key in keys.items()}
     if request.is_for_one_column:
