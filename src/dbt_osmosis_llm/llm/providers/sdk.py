@@ -50,6 +50,11 @@ class SdkClient(ABC):
         self.provider = spec.name
         self.model = config.model
 
+    @property
+    def dialect(self) -> Dialect:
+        """Return what the endpoint is known to accept by now."""
+        return self._dialect
+
     @abstractmethod
     def _encode(self, request: LLMRequest, dialect: Dialect) -> dict[str, Any]:
         """Return the body to send."""
