@@ -8,6 +8,7 @@ from typing import Any
 
 from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.host import compat
+from dbt_osmosis_llm.writing import EntryPath, doubled, step_to
 
 
 def lacks_text(context: Any, text: str | None) -> bool:
@@ -62,7 +63,7 @@ def apply_texts(
     node.description = description
 
 
-def _section_of(node: Any, document: dict[str, Any]) -> dict[str, Any] | None:
+def _section_of(node: Any, document: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the part of a YAML document that describes a node, None when it has none yet."""
     if node.resource_type == "source":
         sources = document.get("sources") or []
@@ -85,9 +86,69 @@ def _section_of(node: Any, document: dict[str, Any]) -> dict[str, Any] | None:
     return next((v for v in versions if str(v.get("v")) == str(version)), None)
 
 
-def _entry_of(node: Any, document: dict[str, Any]) -> dict[str, Any] | None:
+def _entry_of(node: Any, document: Mapping[str, Any]) -> dict[str, Any] | None:
     entries = document.get(compat.resource_type_key(node)) or ()
     return next((entry for entry in entries if entry.get("name") == node.name), None)
+
+
+def yaml_document(context: Any, node: Any) -> Mapping[str, Any]:
+    """Return what the YAML file that describes a node holds, as dbt has read it; empty for none."""
+    path = getattr(node, "patch_path", None)
+    if node.resource_type == "source":
+        path = f"{node.package_name}://{node.original_file_path}"
+    file = context.project.manifest.files.get(path) if path else None
+    return getattr(file, "dict_from_yaml", None) or {}
+
+
+def left_out(context: Any, node: Any) -> dict[str, str]:
+    """Return what of a node's YAML cannot be told apart or is not ours to write, with the reason.
+
+    Returns:
+        Plain column name to the reason; with an empty name nothing of the node is written.
+    """
+    patch = str(getattr(node, "patch_path", None) or "").partition("://")
+    if patch[0] and patch[2] and patch[0] != node.package_name and is_written(context, node):
+        return {
+            "": f"its entry stands in the package {patch[0]} ({patch[2]}), which is not written"
+        }
+    twice = doubled(yaml_document(context, node))
+    if not twice:
+        return {}
+    paths = entry_paths(node)
+    for path in paths:
+        for end in range(1, len(path) + 1):
+            if path[:end] in twice:
+                return {"": f"{_named(path[end - 1])} is listed {_times(twice[path[:end]])}"}
+    reasons = {}
+    for place, names in twice.items():
+        key, name = place[-1]
+        if key == "columns" and place[:-1] in paths and not _are_columns(node, names):
+            reasons[plain_name(name)] = (
+                f"column {names[0]} of {node.name} is listed {_times(names)}"
+            )
+    return reasons
+
+
+def entry_paths(node: Any) -> list[EntryPath]:
+    """Return where a node's entry stands in its file, that of its model before its version's."""
+    if node.resource_type == "source":
+        return [(step_to("sources", node.source_name), step_to("tables", node.name))]
+    entry = (step_to(compat.resource_type_key(node), node.name),)
+    version = getattr(node, "version", None)
+    return [entry] if version is None else [entry, (*entry, step_to("versions", version))]
+
+
+def _are_columns(node: Any, names: Sequence[Any]) -> bool:
+    """Tell whether names that differ by case alone are columns of their own, each listed once."""
+    return len({*names}) == len(names) and all(str(name) in node.columns for name in names)
+
+
+def _named(step: tuple[str, str]) -> str:
+    return f"{step[0].removesuffix('s')} {step[1]}"
+
+
+def _times(names: Sequence[Any]) -> str:
+    return "twice" if len(names) == 2 else f"{len(names)} times"
 
 
 def yaml_texts(context: Any, node: Any) -> dict[str, str]:
@@ -98,11 +159,7 @@ def yaml_texts(context: Any, node: Any) -> dict[str, str]:
     Returns:
         Lower-case column name to text; the empty name stands for the node itself.
     """
-    path = getattr(node, "patch_path", None)
-    if node.resource_type == "source":
-        path = f"{node.package_name}://{node.original_file_path}"
-    file = context.project.manifest.files.get(path) if path else None
-    document = getattr(file, "dict_from_yaml", None) or {}
+    document = yaml_document(context, node)
     sections = [_section_of(node, document) or {}]
     if getattr(node, "version", None) is not None:
         sections.append(_entry_of(node, document) or {})  # versions take over what it says

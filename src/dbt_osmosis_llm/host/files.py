@@ -40,6 +40,10 @@ class Files:
         self._writing = writing
         self._with_texts: set[Path] = set()
         self._texts: dict[str, dict[str, str]] = {}
+        self._twice: dict[str, Mapping[str, str]] = {}
+        self._refused: dict[Path, Mapping[str, str]] = {}
+        self._by_path: dict[Path, list[Any]] = {}
+        self._left_out: dict[str, Mapping[str, str]] = {}
 
     def texts_in_yaml(self, node: Any) -> dict[str, str]:
         """Return a node's descriptions as its file has them, see `descriptions.yaml_texts`."""
@@ -47,8 +51,62 @@ class Files:
             self._texts[node.unique_id] = descriptions.yaml_texts(self._context, node)
         return self._texts[node.unique_id]
 
+    def left_out(self, node: Any) -> Mapping[str, str]:
+        """Return what of a node is not written, see `descriptions.left_out`."""
+        node_id = node.unique_id
+        if node_id not in self._left_out:
+            reasons = self._listed_twice(node)
+            path = self.path(node)
+            if "" not in reasons and path is not None:
+                refused = self._refused_in(path.resolve()).get(node_id)
+                if refused is not None:
+                    reasons = {"": f"{node.name} cannot be changed: {refused}"}
+            self._left_out[node_id] = reasons
+            if "" in reasons and self._writing is not None:
+                self._writing.nodes_left_alone.add(node_id)
+        return self._left_out[node_id]
+
+    def _listed_twice(self, node: Any) -> Mapping[str, str]:
+        if node.unique_id not in self._twice:
+            self._twice[node.unique_id] = descriptions.left_out(self._context, node)
+        return self._twice[node.unique_id]
+
+    def _refused_in(self, path: Path) -> Mapping[str, str]:
+        """Return the nodes of a file whose entries cannot be given texts, with the reason."""
+        if path not in self._refused:
+            self._refused[path] = {}
+            if self._writing is not None and path.is_file() and self._writing.is_safe(path):
+                entries = {
+                    node.unique_id: (descriptions.entry_paths(node)[-1], names)
+                    for node in self._nodes_of(path)
+                    if (names := self._names_lacking(node))
+                }
+                self._refused[path] = self._writing.refusals(path, entries)
+        return self._refused[path]
+
+    def _nodes_of(self, path: Path) -> list[Any]:
+        if not self._by_path:
+            for node in self._selection.written.values():
+                if (target := self.path(node)) is not None:
+                    self._by_path.setdefault(target.resolve(), []).append(node)
+        return self._by_path.get(path, [])
+
+    def _names_lacking(self, node: Any) -> list[str]:
+        """Return the columns, and an empty name for the node, that a text could be written for."""
+        twice, written = self._listed_twice(node), self.texts_in_yaml(node)
+        if "" in twice:
+            return []
+        return [
+            name
+            for name in ("", *node.columns)
+            if plain_name(name) not in twice
+            and self._tables.lacks_text(written.get(plain_name(name)))
+        ]
+
     def can_be_written(self, node: Any) -> bool:
-        """Tell whether a node's file can be changed safely."""
+        """Tell whether a node's file can be changed safely, and its entry in it."""
+        if "" in self.left_out(node):
+            return False
         if self._writing is None:
             return True
         try:
@@ -168,16 +226,18 @@ class Files:
         Args:
             old_texts: Returns a node's texts that were set aside to be written again.
         """
-        reasons = self._writing.left_alone if self._writing else {}
-        if not reasons:
-            return {}
-        lacking = set()
+        unsafe = self._writing.left_alone if self._writing else {}
+        reasons: dict[str, list[str]] = {}
         for node_id, path in self._path_of.items():
-            if path in reasons and path not in lacking:
-                node = self._selection.nodes[node_id]
-                written = self.texts_in_yaml(node)
-                names = ["", *map(plain_name, node.columns)]
-                is_stale = bool(old_texts(node_id))
-                if is_stale or any(self._tables.lacks_text(written.get(name)) for name in names):
-                    lacking.add(path)
-        return {str(path): reasons[path] for path in sorted(lacking)}
+            node = self._selection.nodes[node_id]
+            said = [unsafe[path]] if path in unsafe else [*self.left_out(node).values()]
+            if not said:
+                continue
+            written = self.texts_in_yaml(node)
+            names = {"", *map(plain_name, node.columns)}
+            if path not in unsafe and "" not in self.left_out(node):
+                names &= {*self.left_out(node)}
+            is_stale = bool(old_texts(node_id))
+            if is_stale or any(self._tables.lacks_text(written.get(name)) for name in names):
+                reasons.setdefault(str(path), []).extend(said)
+        return {path: "; ".join(dict.fromkeys(said)) for path, said in sorted(reasons.items())}

@@ -6,7 +6,7 @@ changed by their text instead; new ones dbt-osmosis writes as always.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,7 +18,16 @@ from ruamel.yaml.error import YAMLError
 from dbt_osmosis_llm.evidence.fingerprint import hash_of
 from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.host.descriptions import target_path
-from dbt_osmosis_llm.writing import LISTS, UnsafeYamlError, check, patched, reconciled
+from dbt_osmosis_llm.writing import (
+    LISTS,
+    EntryPath,
+    UnsafeYamlError,
+    check,
+    patched,
+    reads_as,
+    reconciled,
+    refusals,
+)
 
 _UNREADABLE = (YAMLError, UnicodeDecodeError, UnsafeYamlError, compat.host_error())
 _path: ContextVar[Path | None] = ContextVar("path", default=None)
@@ -31,6 +40,8 @@ class MinimalWriting:
     def __init__(self) -> None:
         self.left_alone: dict[Path, str] = {}
         """File that cannot be changed safely, to the reason."""
+        self.nodes_left_alone: set[str] = set()
+        """Unique ids of nodes whose entry is not ours to write, or stands in its file twice."""
         self.unchanged: set[Path] = set()
         """Files that hold what they should already."""
         self.own_references: Mapping[str, str] = {}
@@ -60,6 +71,15 @@ class MinimalWriting:
             except (OSError, *_UNREADABLE) as error:
                 self._leave(path, error)
         return path not in self.left_alone
+
+    def refusals(
+        self, path: Path, entries: Mapping[str, tuple[EntryPath, Collection[str]]]
+    ) -> dict[str, str]:
+        """Return the entries of a safe file that cannot be given texts, see `writing.refusals`."""
+        if not entries:
+            return {}
+        text = path.read_bytes().decode()
+        return refusals(text, YAML().load(text.removeprefix("\ufeff")) or {}, entries)
 
     def _leave(self, path: Path, error: Exception) -> None:
         if not isinstance(error, UnsafeYamlError):
@@ -107,7 +127,9 @@ class MinimalWriting:
             original = path.read_bytes() if path and path.is_file() else b""
             if path is None or not original.strip():
                 _texts_behind_names(data)
-                return host(handler, data, strip_eof_blank_lines=strip_eof_blank_lines)
+                new: bytes = host(handler, data, strip_eof_blank_lines=strip_eof_blank_lines)
+                # A column may be called `no` or `1e3`, which dbt-osmosis writes without quotes.
+                return new if reads_as(new.decode(), data) else patched("", data).encode()
             try:
                 changed = _changed(original, data, self.own_references)
             except _UNREADABLE as error:
@@ -137,6 +159,7 @@ class MinimalWriting:
         """Pass over the nodes of a file that is left alone or holds what they say."""
 
         def sync_group(context: Any, nodes: Sequence[Any], *, commit: bool = True) -> None:
+            nodes = [node for node in nodes if node.unique_id not in self.nodes_left_alone]
             if nodes:
                 self._sync(context, nodes, commit, lambda: host(context, nodes, commit=commit))
 
@@ -146,7 +169,8 @@ class MinimalWriting:
         """Pass over a node of a file that is left alone or holds what it says."""
 
         def sync_one(context: Any, node: Any, *, commit: bool = True) -> None:
-            self._sync(context, [node], commit, lambda: host(context, node, commit=commit))
+            if node.unique_id not in self.nodes_left_alone:
+                self._sync(context, [node], commit, lambda: host(context, node, commit=commit))
 
         return sync_one
 
@@ -213,6 +237,8 @@ def _changed(
     text = original.decode()
     loader = YAML()
     now = loader.load(text.removeprefix("\ufeff"))
+    if now is None:  # nothing but comments, below which there is room
+        now = {}
     if not isinstance(now, Mapping):
         raise UnsafeYamlError("it holds no mapping")
     return patched(text, reconciled(now, wanted, own_references)).encode()

@@ -148,7 +148,12 @@ class HostProject:
             return Missing()  # a package's: dbt-osmosis never writes it, so no text is paid for
         lacks_text = self.tables.lacks_text
         lacking = [n for n, column in node.columns.items() if lacks_text(column.description)]
-        lacking = [name for name in lacking if not self._is_gone(node, name)]
+        left_out = self.files.left_out(node)
+        lacking = [
+            name
+            for name in lacking
+            if plain_name(name) not in left_out and not self._is_gone(node, name)
+        ]
         if not lacking and not lacks_text(node.description):
             return Missing()
         if not self.files.can_be_written(node):
@@ -240,12 +245,13 @@ class HostProject:
         node, lacks_text = self._node(node_id), self.tables.lacks_text
         if not self.files.can_be_written(node):
             return ()
-        written = self.files.texts_in_yaml(node)
+        written, left_out = self.files.texts_in_yaml(node), self.files.left_out(node)
         old = self.provenance.old_texts(node_id)
         return tuple(
             name
             for name, column in node.columns.items()
-            if not lacks_text(column.description)
+            if plain_name(name) not in left_out
+            and not lacks_text(column.description)
             and (name in old or lacks_text(written.get(plain_name(name))))
         )
 

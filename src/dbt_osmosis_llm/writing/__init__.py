@@ -1,6 +1,18 @@
 """Changes the text of YAML files: text and wanted data in, new text out; knows nothing of dbt."""
 
-from dbt_osmosis_llm.writing.patch import UnsafeYamlError, check, patched
-from dbt_osmosis_llm.writing.reconcile import LISTS, reconciled
+from dbt_osmosis_llm.writing.patch import UnsafeYamlError, check, patched, reads_as
+from dbt_osmosis_llm.writing.reconcile import LISTS, EntryPath, doubled, reconciled, step_to
+from dbt_osmosis_llm.writing.trial import refusals
 
-__all__ = ["LISTS", "UnsafeYamlError", "check", "patched", "reconciled"]
+__all__ = [
+    "LISTS",
+    "EntryPath",
+    "UnsafeYamlError",
+    "check",
+    "doubled",
+    "patched",
+    "reads_as",
+    "reconciled",
+    "refusals",
+    "step_to",
+]

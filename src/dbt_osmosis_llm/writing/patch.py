@@ -18,7 +18,7 @@ from dbt_osmosis_llm.writing.changes import Changes
 from dbt_osmosis_llm.writing.layout import Layout
 from dbt_osmosis_llm.writing.tree import READ_ERRORS, Node, UnsafeYamlError, normal, read_tree
 
-__all__ = ["UnsafeYamlError", "check", "patched"]
+__all__ = ["UnsafeYamlError", "check", "patched", "reads_as"]
 
 
 def check(text: str) -> None:
@@ -66,6 +66,11 @@ def patched(text: str, wanted: Mapping[str, Any]) -> str:
         if _holds(text, new, goal, changes.written):
             return new
     raise UnsafeYamlError("no way was found to change it that every YAML reader understands")
+
+
+def reads_as(text: str, wanted: Mapping[str, Any]) -> bool:
+    """Tell whether each reader that will meet a new file sees in it what is wanted."""
+    return _holds("", text, normal(wanted), [()])
 
 
 def _holds(old: str, new: str, goal: dict[Any, Any], written: list[tuple[Any, ...]]) -> bool:

@@ -8,7 +8,7 @@ inherited tags and meta, columns and tables that are new or gone.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -27,10 +27,15 @@ _NESTED = frozenset({"meta", "tags"})
 """What may stand under ``config`` as well."""
 
 
+EntryPath = tuple[tuple[str, str], ...]
+"""Where an entry stands in a file: key and folded identity of each list that leads to it."""
+
+
 def reconciled(
     original: Mapping[str, Any],
     wanted: Mapping[str, Any],
     own_references: Mapping[str, str] = MappingProxyType({}),
+    left_alone: Collection[EntryPath] = (),
 ) -> dict[str, Any]:
     """Return what a file should hold.
 
@@ -39,39 +44,85 @@ def reconciled(
         wanted: What dbt-osmosis would write instead.
         own_references: References to blocks of ours, each with the block's text: they may be
             replaced by another text.
+        left_alone: Entries that stay as they are; those that the file holds twice always do.
     """
-    return _Reconciliation(own_references).document(original, wanted)
+    kept = {*left_alone, *doubled(original)}
+    return _Reconciliation(own_references, kept).document(original, wanted)
+
+
+def doubled(document: Mapping[str, Any]) -> dict[EntryPath, list[Any]]:
+    """Return the entries that a file holds more than once, each with their names as written.
+
+    dbt merges them, or takes one of them; which of them a text would belong to nobody can tell.
+    """
+    found: dict[EntryPath, list[Any]] = {}
+    _find_doubled(document, (), found)
+    return found
+
+
+def _find_doubled(
+    section: Mapping[str, Any], path: EntryPath, found: dict[EntryPath, list[Any]]
+) -> None:
+    for key in LISTS & set(section):
+        items = section[key]
+        if not _is_list(items):
+            continue
+        entries = [item for item in items if isinstance(item, Mapping)]
+        names: dict[EntryPath, list[Any]] = {}
+        for entry in entries:
+            if (step := _step(key, entry)) is not None:
+                names.setdefault((*path, step), []).append(_identity(entry))
+                _find_doubled(entry, (*path, step), found)
+        found.update({place: written for place, written in names.items() if len(written) > 1})
+
+
+def step_to(key: str, identity: Hashable) -> tuple[str, str]:
+    """Return the step of an `EntryPath` to an entry with a name, or version, in a list."""
+    return key, str(_folded(identity))
+
+
+def _step(key: str, entry: Any) -> tuple[str, str] | None:
+    identity = _identity(entry)
+    return None if identity is None else step_to(key, identity)
 
 
 class _Reconciliation:
-    def __init__(self, own_references: Mapping[str, str]) -> None:
+    def __init__(
+        self, own_references: Mapping[str, str], left_alone: Collection[EntryPath]
+    ) -> None:
         self._own_references = own_references
+        self._left_alone = left_alone
 
     def document(self, original: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, value in original.items():
             if key in wanted:
-                result[key] = self._value(key, value, wanted[key])
+                result[key] = self._value(key, value, wanted[key], ())
             elif key not in LISTS or not value:  # else its last entry went to another file
-                result[key] = _plain(value)
-        result |= {key: _plain(value) for key, value in wanted.items() if key not in result}
+                result[key] = plain(value)
+        result |= {key: plain(value) for key, value in wanted.items() if key not in result}
         return result
 
-    def _value(self, key: str, original: Any, wanted: Any) -> Any:
+    def _value(self, key: str, original: Any, wanted: Any, path: EntryPath) -> Any:
         if key in LISTS and _is_list(original or []) and _is_list(wanted or []):
-            return self._items(original or [], wanted or []) if original or wanted else original
+            if not original and not wanted:
+                return original
+            return self._items(key, original or [], wanted or [], path)
         if key == "tags" and _is_list(original) and _is_list(wanted):
-            return [*_plain(original), *(tag for tag in _plain(wanted) if tag not in original)]
+            return [*plain(original), *(tag for tag in plain(wanted) if tag not in original)]
         if key == "meta" and isinstance(original, Mapping) and isinstance(wanted, Mapping):
             return _meta(original, wanted)
         if key == "config" and isinstance(original, Mapping) and isinstance(wanted, Mapping):
             nested = {name: wanted[name] for name in _NESTED & set(wanted)}
             return {
-                name: self._value(name, v, nested.pop(name, v)) for name, v in original.items()
-            } | {name: _plain(value) for name, value in nested.items() if value}
-        return _plain(original)
+                name: self._value(name, v, nested.pop(name, v), path)
+                for name, v in original.items()
+            } | {name: plain(value) for name, value in nested.items() if value}
+        return plain(original)
 
-    def _entry(self, original: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    def _entry(
+        self, original: Mapping[str, Any], wanted: Mapping[str, Any], path: EntryPath
+    ) -> dict[str, Any]:
         """Return an entry of a list: a table, a version, a column."""
         wanted = _where_it_stands(original, wanted)
         if "versions" in original and "versions" in wanted:
@@ -82,11 +133,11 @@ class _Reconciliation:
             if key in _CHANGEABLE and isinstance(new, str) and self._may_become(key, value, new):
                 result[key] = str(new)
             else:
-                result[key] = self._value(key, value, new)
+                result[key] = self._value(key, value, new, path)
         for key, value in wanted.items():
             # A version that nobody pinned stays unpinned.
             if key not in result and value not in (None, "", [], {}) and key != "latest_version":
-                result[key] = _plain(value)
+                result[key] = plain(value)
         return result
 
     def _may_become(self, key: str, original: Any, wanted: str) -> bool:
@@ -101,9 +152,17 @@ class _Reconciliation:
         # dbt reads texts without the line end of a block; that is no other text.
         return original.split() != wanted.split()
 
-    def _items(self, original: Sequence[Any], wanted: Sequence[Any]) -> list[Any]:
+    def _items(
+        self, key: str, original: Sequence[Any], wanted: Sequence[Any], path: EntryPath
+    ) -> list[Any]:
         """Return the items in the order that they have, new ones behind their wanted neighbours."""
         # By identity: a list may hold equal items.
+
+        def is_left_alone(item: Any) -> bool:
+            step = _step(key, item)
+            return step is not None and (*path, step) in self._left_alone
+
+        wanted = [item for item in wanted if not is_left_alone(item)]
         left = {id(item): item for item in wanted}
         by_exact: dict[Hashable, list[Any]] = {}
         by_folded: dict[Hashable, list[Any]] = {}
@@ -112,32 +171,37 @@ class _Reconciliation:
             by_folded.setdefault(_folded(_identity(item)), []).append(item)
         pairs: list[tuple[Any, Any]] = []
         for item in original:
+            if is_left_alone(item):
+                pairs.append((plain(item), None))
+                continue
             identity = _identity(item)
             candidates = [*by_exact.get(identity, ()), *by_folded.get(_folded(identity), ())]
             match = next((candidate for candidate in candidates if id(candidate) in left), None)
             if match is not None:
                 del left[id(match)]
                 both = isinstance(item, Mapping) and isinstance(match, Mapping)
-                pairs.append((self._entry(item, match) if both else _plain(item), match))
+                step = _step(key, item)
+                place = path if step is None else (*path, step)
+                pairs.append((self._entry(item, match, place) if both else plain(item), match))
             elif identity is None or candidates:  # no name, or one more of the same name: not ours
-                pairs.append((_plain(item), None))
+                pairs.append((plain(item), None))
         for index, item in enumerate(wanted):
             if id(item) in left:
                 before = {id(earlier) for earlier in wanted[:index]}
-                place = max(
-                    (position + 1 for position, pair in enumerate(pairs) if id(pair[1]) in before),
+                position = max(
+                    (place + 1 for place, pair in enumerate(pairs) if id(pair[1]) in before),
                     default=0,
                 )
-                pairs.insert(place, (_plain(item), item))
+                pairs.insert(position, (plain(item), item))
         return [item for item, _ in pairs]
 
 
 def _meta(original: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     # dbt-osmosis's own notes change; what people wrote does not.
     return {
-        key: _plain(wanted.get(key, value) if str(key).startswith("osmosis_") else value)
+        key: plain(wanted.get(key, value) if str(key).startswith("osmosis_") else value)
         for key, value in original.items()
-    } | {key: _plain(value) for key, value in wanted.items() if key not in original}
+    } | {key: plain(value) for key, value in wanted.items() if key not in original}
 
 
 def _where_it_stands(original: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -219,10 +283,10 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return data without what ruamel knows of its layout."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if _is_list(value):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value) if isinstance(value, str) else value
