@@ -86,6 +86,8 @@ class QueryFacts:
     """What decides which rows it gives: the joins, filters, grouping and so on of all queries."""
     has_outer_join: bool = False
     """Whether anything it reads is joined so that rows without a partner stay, with nulls."""
+    is_complete: bool = False
+    """Whether `columns` has each column, with no star left whose table may have more of them."""
     failure: str = ""
     """The error of ours that kept the SQL from being read, on one line; empty when there was none.
     SQL that sqlglot does not know is no failure: it gives no facts, and nothing is wrong."""

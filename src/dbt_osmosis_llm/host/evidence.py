@@ -141,6 +141,10 @@ class Gatherer:
             tests=promises_of_table(node.columns, tests, constraints),
         )
 
+    def warehouse_columns(self, node: Any) -> set[str]:
+        """Return the plain names of the warehouse's columns, none where it is not read."""
+        return {plain_name(name) for name in self._queries.database_columns(node)}
+
     def readable(self, text: str | None) -> str:
         """Return a text as people read it."""
         return self._nodes.readable(text)

@@ -7,6 +7,7 @@ a person's, which costs nothing but its next refresh.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from functools import cached_property
@@ -16,6 +17,7 @@ from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.config import SettingsError
 from dbt_osmosis_llm.evidence.fingerprint import text_hash
 from dbt_osmosis_llm.evidence.names import plain_name
+from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.host import descriptions
 from dbt_osmosis_llm.host.evidence import Gatherer
 from dbt_osmosis_llm.synthesis.copying import origins
@@ -28,6 +30,12 @@ Refresh = Literal["stale", "all-generated"]
 _LEAST_PAUSE_S = 5.0
 _PAUSES_A_WRITE = 20
 """Times as long as writing takes the pause is: it stays a small part of a long run."""
+
+
+def _old_evidence(entry: LockEntry) -> tuple[str, str]:
+    """Return what a text was written from, as `Provenance._made_of` has it."""
+    definition, upstream, *_ = [*entry.evidence.split("."), "", ""]
+    return definition, upstream
 
 
 class Provenance:
@@ -88,7 +96,11 @@ class Provenance:
             owner.description = ""
 
     def carry_renamed(self, nodes: Mapping[str, Any]) -> None:
-        """Give columns that are old ones under a new name the old ones' texts."""
+        """Give columns that are old ones under a new name the old ones' texts.
+
+        Only on positive evidence: both are made of the same columns in the same way, and no other
+        column, gone or new, is. What comes out of a star or a struct shows nothing of the kind.
+        """
         freshness = Freshness(self._gatherer.declared, self.lock)
         for node_id, node in nodes.items():
             empty = [name for name in node.columns if self._lacks(node.columns[name].description)]
@@ -96,30 +108,58 @@ class Provenance:
             gone = list(self._gone(node)) if empty else []
             if not gone:
                 continue
-            now = {name: freshness.fingerprint(node_id, name) for name in empty}
+            made_of: dict[tuple[str, str], list[str]] = {}
+            for name in empty:
+                made = self._made_of(node, name, freshness)
+                if made is not None:
+                    made_of.setdefault(made, []).append(name)
+            was = Counter(_old_evidence(entry) for _, entry, _ in gone)
             for _, entry, text in gone:
-                made_of = entry.evidence.split(".")[:2]
-                same = [n for n, f in now.items() if f and [f.definition, f.upstream] == made_of]
-                if len(same) == 1:
-                    (new,) = same
-                    del now[new]
-                    node.columns[new].description = text
-                    self.note(node_id, [new], entry.origin)
+                new = made_of.get(_old_evidence(entry), [])
+                if len(new) == 1 and was[_old_evidence(entry)] == 1:
+                    node.columns[new[0]].description = text
+                    self.note(node_id, new, entry.origin)
+
+    def _made_of(self, node: Any, name: str, freshness: Freshness) -> tuple[str, str] | None:
+        """Return what a column is made of and how, None where the SQL does not show it."""
+        evidence = self._gatherer.declared(node.unique_id)
+        lineage = evidence.facts.column(plain_name(name)) if evidence else None
+        if lineage is None or not lineage.leaves or self._is_there_already(node, name):
+            return None
+        made = freshness.fingerprint(node.unique_id, name)
+        return None if made is None else (made.definition, made.upstream)
+
+    def _is_there_already(self, node: Any, name: str) -> bool:
+        """Tell whether a column is on record: it was there beside the one that is gone."""
+        return name in self.lock.of_node(node.unique_id)
 
     def _gone(self, node: Any) -> Iterable[tuple[str, LockEntry, str]]:
-        """Yield the columns of ours that the SQL no longer makes, each with its text."""
+        """Yield the columns of ours that exist nowhere any more, each with its text.
+
+        Neither in the SQL, which has to tell all of its columns, nor in the warehouse where that is
+        read; a field of a struct goes with its column.
+        """
         entries = self.lock.of_node(node.unique_id)
         if not any(entries):
             return
         evidence = self._gatherer.declared(node.unique_id)
-        if evidence is None or not evidence.facts.columns:
+        if evidence is None or not evidence.facts.is_complete:
             return
         written = descriptions.yaml_texts(self._context, node)
         for name, entry in entries.items():
             text = written.get(plain_name(name), "")
             is_ours = entry.text == text_hash(self._gatherer.readable(text))
-            if name and text and is_ours and evidence.facts.column(plain_name(name)) is None:
+            if name and text and is_ours and not self._exists(node, name, evidence):
                 yield name, entry, text
+
+    def _exists(self, node: Any, name: str, evidence: NodeEvidence) -> bool:
+        in_warehouse = self._gatherer.warehouse_columns(node)
+        column, plain = plain_name(name).partition(".")[0], plain_name(name)
+        return (
+            evidence.facts.column(column) is not None
+            or plain in in_warehouse
+            or column in in_warehouse
+        )
 
     # During the run
 

@@ -1,0 +1,157 @@
+"""Entries that a file holds twice, shares or hides; columns that stars and structs hide."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Shop, build_project, copy_of
+from tests.server import LoopbackServer
+
+LEFT_ALONE = {
+    "models/twice/_refunds.yml": "column id of refunds is listed twice",
+    "models/shared/_shared.yml": "orders_eu cannot be changed: line 10 refers by *",
+}
+
+
+@pytest.fixture(scope="session")
+def built_entries(made_once: Callable[..., Path]) -> Path:
+    return made_once("entries", lambda directory: build_project("entries", directory))
+
+
+@pytest.fixture(scope="module")
+def documented(
+    built_entries: Path, tmp_path_factory: pytest.TempPathFactory, _running_server: LoopbackServer
+) -> tuple[Path, str, list[str]]:
+    """Return a documented copy, what the run said, and the prompts that it sent."""
+    _running_server.reset()
+    shop = copy_of(built_entries, tmp_path_factory.mktemp("entries"), _running_server)
+    done = shop.document()
+    assert done.returncode == 1, done.stderr  # it names what it leaves alone
+    return shop.directory, done.stderr, [request.text for request in _running_server.requests]
+
+
+@pytest.fixture
+def entries(
+    documented: tuple[Path, str, list[str]], tmp_path: Path, server: LoopbackServer
+) -> Shop:
+    return copy_of(documented[0], tmp_path, server)
+
+
+def columns_of(shop: Shop, file: str, name: str) -> list[dict[str, Any]]:
+    (model,) = (model for model in shop.load(file)["models"] if model["name"] == name)
+    columns: list[dict[str, Any]] = model["columns"]
+    return columns
+
+
+def asked(prompts: list[str]) -> str:
+    return "\n".join(prompts)
+
+
+def test_what_is_left_alone_is_named_and_not_asked(
+    documented: tuple[Path, str, list[str]],
+) -> None:
+    _, said, prompts = documented
+    for file, reason in LEFT_ALONE.items():
+        assert re.search(rf"{file}: .*{re.escape(reason)}", said), said
+    assert "orders_eu" not in asked(prompts)
+    assert "orders_us" not in asked(prompts)
+
+
+def test_a_column_listed_twice_keeps_every_word(entries: Shop, built_entries: Path) -> None:
+    for file in ("_receipts.yml", "_refunds.yml", "_sources.yml"):
+        before = (built_entries / "models/twice" / file).read_text()
+        after = (entries.directory / "models/twice" / file).read_text()
+        for line in before.splitlines():
+            assert line in after.splitlines(), file
+        assert after.count("data_tests") == before.count("data_tests")
+    columns = columns_of(entries, "models/twice/_receipts.yml", "receipts")
+    assert [column["name"] for column in columns] == ["id", "total", "id"]
+    assert columns[0]["description"] == "Number on the receipt."
+    assert columns[1]["description"]  # what stands beside it is documented
+    assert set(columns[2]) == {"name", "data_tests"}
+
+
+def test_the_rest_of_a_file_is_written(entries: Shop, built_entries: Path) -> None:
+    file = "models/shared/_shared.yml"
+    before, after = ((d / file).read_text() for d in (built_entries, entries.directory))
+    assert all(c["description"] for c in columns_of(entries, file, "customers"))
+    head = before[: before.index("  - name: customers")]
+    assert after.startswith(head)
+
+
+def test_a_file_of_comments_gets_its_entries_below_them(entries: Shop) -> None:
+    text = (entries.directory / "models/bare/_notes.yml").read_text()
+    assert text.startswith("# documentation goes here\n# version: 2\n")
+    columns = columns_of(entries, "models/bare/_notes.yml", "notes")
+    assert all(column["description"] for column in columns)
+
+
+def test_names_that_yaml_reads_as_something_else_are_names(entries: Shop) -> None:
+    columns = columns_of(entries, "models/odd/_odd_names.yml", "odd_names")
+    assert [column["name"] for column in columns] == ["no", "1e3", "on"]
+
+
+def test_dbt_reads_all_of_it(entries: Shop) -> None:
+    parsed = entries.dbt("parse", "--no-partial-parse", "--quiet")
+    assert parsed.returncode == 0, parsed.stdout
+
+
+def test_a_second_run_asks_nothing_and_changes_nothing(
+    entries: Shop, server: LoopbackServer
+) -> None:
+    before = entries.yaml_files()
+    assert entries.document().returncode == 1
+    assert server.requests == []
+    assert entries.yaml_files() == before
+
+
+def test_no_column_that_is_there_is_orphaned(entries: Shop) -> None:
+    done = entries.dbt_osmosis("llm", "check", "--format", "json")
+    found = json.loads(done.stdout)
+    assert {node["node"]: node["orphaned"] for node in found["nodes"] if node["orphaned"]} == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "model", "column", "is_asked"),
+    [
+        ("models/nested/_events.yml", "events", "position.lon", True),
+        ("models/star/_stg_tickets.yml", "stg_tickets", "note", False),  # the source has it too
+    ],
+)
+def test_a_deleted_text_is_never_replaced_by_that_of_a_sibling(
+    entries: Shop, server: LoopbackServer, file: str, model: str, column: str, is_asked: bool
+) -> None:
+    columns = columns_of(entries, file, model)
+    siblings = {c["description"] for c in columns if c["name"] != column}
+    path = entries.directory / file
+    lines = path.read_text().splitlines(keepends=True)
+    start = next(n for n, line in enumerate(lines) if line.strip() == f"- name: {column}")
+    deleted = next(n for n in range(start, len(lines)) if "description:" in lines[n])
+    del lines[deleted]
+    path.write_text("".join(lines))
+    assert entries.document("--llm-no-cache").returncode == 1
+    (new,) = (c.get("description") for c in columns_of(entries, file, model) if c["name"] == column)
+    assert new
+    assert new not in siblings
+    assert (column in asked([request.text for request in server.requests])) == is_asked
+
+
+def test_a_new_column_of_a_star_gets_a_text_of_its_own(
+    entries: Shop, server: LoopbackServer
+) -> None:
+    macro = entries.directory / "macros/load_raw.sql"
+    macro.write_text(macro.read_text().replace("'x' as note", "'x' as note, 'EU' as region"))
+    assert entries.dbt("build", "--quiet").returncode == 0
+    before = columns_of(entries, "models/star/_stg_tickets.yml", "stg_tickets")
+    entries.document()
+    after = columns_of(entries, "models/star/_stg_tickets.yml", "stg_tickets")
+    (new,) = (column for column in after if column["name"] == "region")
+    assert new["description"] not in {column["description"] for column in before}
+    assert [column for column in after if column["name"] != "region"] == before
+    assert "region" in asked([request.text for request in server.requests])
