@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.config import SettingsError
+from dbt_osmosis_llm.evidence.facts import ColumnKind
 from dbt_osmosis_llm.evidence.fingerprint import text_hash
 from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence
@@ -124,14 +125,13 @@ class Provenance:
         """Return what a column is made of and how, None where the SQL does not show it."""
         evidence = self._gatherer.declared(node.unique_id)
         lineage = evidence.facts.column(plain_name(name)) if evidence else None
-        if lineage is None or not lineage.leaves or self._is_there_already(node, name):
+        # Any two constants are alike, and so are any two columns of which nothing is known.
+        if lineage is None or lineage.kind in (ColumnKind.LITERAL, ColumnKind.UNKNOWN):
             return None
+        if name in self.lock.of_node(node.unique_id):
+            return None  # it was there beside the one that is gone
         made = freshness.fingerprint(node.unique_id, name)
         return None if made is None else (made.definition, made.upstream)
-
-    def _is_there_already(self, node: Any, name: str) -> bool:
-        """Tell whether a column is on record: it was there beside the one that is gone."""
-        return name in self.lock.of_node(node.unique_id)
 
     def _gone(self, node: Any) -> Iterable[tuple[str, LockEntry, str]]:
         """Yield the columns of ours that exist nowhere any more, each with its text.
