@@ -41,7 +41,9 @@ install: $(VENV)/installed
 demo: install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/projects/demo/run.sh $(DEMO)
 
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# One more than there are cores: some tests wait. What several share is built once: `made_once`.
+WORKERS = $(shell $(PYTHON) -c "import os; print(min(4, (os.cpu_count() or 1) + 1))")
+PYTEST  = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 test: install
 	$(PYTEST) -m "not packaging and not slow"

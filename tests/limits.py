@@ -7,9 +7,8 @@ that the same work may take here, on a machine as slow as this one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 
 HANG_S = 600.0
 """After so long a process hangs, on whatever machine."""
@@ -18,20 +17,22 @@ SOON_S = 60.0
 """After so long something hangs that takes milliseconds in this process."""
 
 _REFERENCE_S = 0.034
-"""CPU seconds that ``_work`` took where the limits of computations were set."""
+"""Seconds that ``_work`` took where the limits of computations were set."""
 
 
-def slowness() -> float:
+def slowness(clock: Callable[[], float] = time.process_time) -> float:
     """Return how many times slower this machine is just now; 1 where it is faster."""
-    started = time.process_time()
+    started = clock()
     _work()
-    return max(1.0, (time.process_time() - started) / _REFERENCE_S)
+    return max(1.0, (clock() - started) / _REFERENCE_S)
 
 
-@lru_cache(maxsize=1)
 def patience() -> float:
-    """Return what to multiply a time with that a test waits for others to act in: one for all."""
-    return max(slowness() for _ in range(3))
+    """Return what to multiply the time with in which others have to act.
+
+    More on a slow machine, and more while others make this one slow.
+    """
+    return slowness(time.perf_counter)
 
 
 @contextmanager
