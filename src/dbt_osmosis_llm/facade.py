@@ -26,6 +26,7 @@ from dbt_osmosis_llm.llm.exceptions import LLMConfigError, LLMResponseError
 from dbt_osmosis_llm.llm.messages import FinishReason, LLMClient, LLMRequest, LLMResponse, Message
 from dbt_osmosis_llm.llm.parsing import parse_answer
 from dbt_osmosis_llm.stack import ClientStack, process_stack
+from dbt_osmosis_llm.synthesis.plan import TEXT_OR_NULL, object_schema
 from dbt_osmosis_llm.synthesis.prompts import PromptKind, load_prompts
 from dbt_osmosis_llm.synthesis.safe_text import clean_text
 
@@ -329,15 +330,6 @@ def generate_table_doc(
     return _known_text(text, table_name)
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
 @dataclass(frozen=True)
 class _Form:
     """What is asked for and how the answer is written."""
@@ -348,16 +340,17 @@ class _Form:
     max_output_tokens: int | None = _TEXT_TOKENS
 
 
-_TEXT_OR_NULL = {"type": ["string", "null"]}
-_TEXT = _object({"description": _TEXT_OR_NULL})
+_TEXT = object_schema({"description": TEXT_OR_NULL})
 _TEXT_WORDS = 'Answer with one JSON object and nothing else: {"description": text or null}.'
 _TABLE = _Form("table", _TEXT, _TEXT_WORDS)
 _COLUMN = _Form("column", _TEXT, _TEXT_WORDS)
 # An array, because nobody has said which columns there are.
-_SPEC_COLUMN = _object({"name": {"type": "string"}, "description": _TEXT_OR_NULL})
+_SPEC_COLUMN = object_schema({"name": {"type": "string"}, "description": TEXT_OR_NULL})
 _SPEC = _Form(
     "model",
-    _object({"description": _TEXT_OR_NULL, "columns": {"type": "array", "items": _SPEC_COLUMN}}),
+    object_schema(
+        {"description": TEXT_OR_NULL, "columns": {"type": "array", "items": _SPEC_COLUMN}}
+    ),
     'Answer with one JSON object and nothing else: {"description": text or null, "columns": '
     '[{"name": "<column>", "description": text or null}, …]}, with every column of the final '
     "SELECT once, under its exact name.",

@@ -30,7 +30,7 @@ _SAFE_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """Names of properties that every provider's JSON schema takes."""
 
 _KEEP = "Keep a text so far word for word where it is still right."
-_TEXT_OR_NULL = {"type": ["string", "null"]}
+TEXT_OR_NULL = {"type": ["string", "null"]}
 
 
 @dataclass(frozen=True)
@@ -255,14 +255,15 @@ def _prompt_kind(missing: Missing) -> PromptKind:
 def _schema(kind: PromptKind, missing: Missing, keys: Mapping[str, str]) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     if kind != "model" or missing.description:
-        properties["description"] = _TEXT_OR_NULL
+        properties["description"] = TEXT_OR_NULL
     if kind == "model":
         # One required property per column: an array lets models repeat and skip names.
-        properties["columns"] = _object(dict.fromkeys(keys.values(), _TEXT_OR_NULL))
-    return _object(properties)
+        properties["columns"] = object_schema(dict.fromkeys(keys.values(), TEXT_OR_NULL))
+    return object_schema(properties)
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON schema of an object that has all of these properties and no others."""
     return {
         "type": "object",
         "properties": properties,
