@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,22 @@ def test_a_new_column_of_a_star_gets_a_text_of_its_own(
     assert new["description"] not in {column["description"] for column in before}
     assert [column for column in after if column["name"] != "region"] == before
     assert "region" in asked([request.text for request in server.requests])
+
+
+def test_check_asks_for_no_column_that_the_project_does_not_list(entries: Shop) -> None:
+    columns = columns_of(entries, "models/listed/_few_columns.yml", "few_columns")
+    assert [column["name"] for column in columns] == ["id", "amount"]
+    done = entries.dbt_osmosis("llm", "check", "--format", "json")
+    missing = {n["node"].rpartition(".")[2]: n["missing"] for n in json.loads(done.stdout)["nodes"]}
+    assert missing["few_columns"] == []
+
+
+def test_a_relative_project_folder_is_written_to_once(
+    built_entries: Path, tmp_path: Path, server: LoopbackServer
+) -> None:
+    shop = copy_of(built_entries, tmp_path, server)
+    # The database's path is a relative one: what is described is found in the project alone.
+    above = replace(shop, directory=tmp_path)
+    done = above.document("--project-dir", "entries", "--profiles-dir", "entries")
+    assert not (shop.directory / "entries").exists(), done.stderr
+    assert (shop.directory / "models/bare/_notes.yml").read_text().count("name: notes") == 1

@@ -258,6 +258,10 @@ def _run_host(
     from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
 
     session.writing = MinimalWriting()
+    for name in ("project_dir", "profiles_dir"):
+        # dbt-osmosis puts a relative one before paths that begin with it already.
+        if kwargs.get(name):
+            kwargs[name] = os.path.abspath(kwargs[name])
     try:
         with session.writing.in_place():
             host_callback(*args, **kwargs)

@@ -173,6 +173,7 @@ _given(
     "YamlRefactorSettings",
     *("dry_run", "add_progenitor_to_meta", "force_inherit_descriptions"),
     *("skip_inherit_descriptions", "use_unrendered_descriptions"),
+    *("skip_add_columns", "skip_add_source_columns"),
 )
 _given(
     "dbt_osmosis.core.config",

@@ -64,6 +64,7 @@ def open_context(
             f"There is no dbt_project.yml in {Path(project_dir).absolute()}; go to a dbt project "
             "or name its folder with --project-dir."
         )
+    project_dir = str(Path(project_dir).absolute())
     compat.set_log_level(log_level)
     configuration = compat.configuration(
         project_dir=project_dir,

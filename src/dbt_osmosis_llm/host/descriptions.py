@@ -21,6 +21,19 @@ def is_written(context: Any, node: Any) -> bool:
     return bool(node.package_name == context.project.runtime_cfg.project_name)
 
 
+def lists_all_columns(context: Any, node: Any) -> bool:
+    """Tell whether dbt-osmosis adds the columns that a node's YAML does not list."""
+    settings = context.settings
+    skip = compat.resolve_setting(
+        context, "skip-add-columns", node=node, fallback=settings.skip_add_columns
+    )
+    if not skip and node.resource_type == "source":
+        skip = compat.resolve_setting(
+            context, "skip-add-source-columns", node=node, fallback=settings.skip_add_source_columns
+        )
+    return not skip
+
+
 def target_path(context: Any, node: Any) -> Path:
     """Return the YAML file that dbt-osmosis's sync writes a node to."""
     path: Path = compat.yaml_paths(context, node)[1]

@@ -301,6 +301,8 @@ class Provenance:
         evidence = self._gatherer.declared(node_id)
         known = {plain_name(name) for name in node.columns}
         made = evidence.facts.columns if evidence else {}
+        if not descriptions.lists_all_columns(self._context, node):
+            made = {}  # no run would add them either
         unlisted = [name for name in made if plain_name(name) not in known]
         ours = self.ours(node)
         gone = {name for name, _, _ in self._gone(node)}
