@@ -234,7 +234,7 @@ def _facts(statement: exp.Expr, dialect: Dialect, schema: Schema) -> QueryFacts:
         groupings=unique(", ".join(group_keys(part, writer)) for part in parts),
         rows=deciding((rows.part,) if rows.part else ()),
         has_outer_join=any(part.has_outer_join for part in all_parts),
-        is_complete=rows.ordered and not rows.rests,
+        is_complete=bool(columns) and rows.ordered and not rows.rests,
     )
 
 
