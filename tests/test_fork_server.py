@@ -30,18 +30,20 @@ OF_ONE_RUN = (
     (r"datetime\.datetime\([^()]*(?:\(\))?\)", "DATE"),
     (r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID"),
     (r"thread => \d+", "THREAD"),
+    (r" {2,}", "  "),  # up to the right margin, behind all of these
 )
 
 
 def settled(text: str, home: Path) -> list[str]:
     """Return the lines that were said, without what differs between two runs of one kind.
 
-    Their order is among that: dbt-osmosis puts tables into sets.
+    Their order is among that: dbt-osmosis puts tables into sets, and looks at them in threads, each
+    of which says that its connection is new.
     """
     text = text.replace(str(home), "HOME")
     for pattern, name in OF_ONE_RUN:
         text = re.sub(pattern, name, text)
-    return sorted(text.splitlines())
+    return sorted(set(text.splitlines()))
 
 
 def files(home: Path) -> dict[str, bytes]:
@@ -57,7 +59,7 @@ def files(home: Path) -> dict[str, bytes]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    return clean_environment(LLM_PROVIDER="offline", HOME=str(home), COLUMNS="1000")
+    return clean_environment(LLM_PROVIDER="offline", HOME=str(home), COLUMNS="10000")
 
 
 SOMETIMES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def anthropic(server: LoopbackServer) -> dict[str, str]:
 
 def test_connection_as_installed(shop: Shop, server: LoopbackServer) -> None:
     url = server.url.replace("http://", f"http://user:{KEY}@")
-    done = shop.dbt_osmosis("test-llm", OPENAI_BASE_URL=url)
+    done = replace(shop, process=True).dbt_osmosis("test-llm", OPENAI_BASE_URL=url)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     rows = rows_of(done.stdout)

@@ -547,7 +547,7 @@ def test_nothing_is_cut_or_wrapped(filled: Filled) -> None:
 
 
 def test_installed_command(filled: Filled) -> None:
-    shop = Shop(filled.project, clean_environment(HOME=str(filled.project)))
+    shop = Shop(filled.project, clean_environment(HOME=str(filled.project)), process=True)
     done = shop.dbt_osmosis("llm", "stats", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)[0]["calls"] == 5
