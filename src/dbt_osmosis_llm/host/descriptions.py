@@ -8,7 +8,7 @@ from typing import Any
 
 from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.host import compat
-from dbt_osmosis_llm.writing import EntryPath, doubled, step_to
+from dbt_osmosis_llm.writing import EntryPath, step_to
 
 
 def lacks_text(context: Any, text: str | None) -> bool:
@@ -113,8 +113,13 @@ def yaml_document(context: Any, node: Any) -> Mapping[str, Any]:
     return getattr(file, "dict_from_yaml", None) or {}
 
 
-def left_out(context: Any, node: Any) -> dict[str, str]:
+def left_out(context: Any, node: Any, twice: Mapping[EntryPath, Sequence[Any]]) -> dict[str, str]:
     """Return what of a node's YAML cannot be told apart or is not ours to write, with the reason.
+
+    Args:
+        context: dbt-osmosis's refactor context.
+        node: A model, source table or seed of the manifest.
+        twice: What its file holds more than once, see `writing.doubled`.
 
     Returns:
         Plain column name to the reason; with an empty name nothing of the node is written.
@@ -124,7 +129,6 @@ def left_out(context: Any, node: Any) -> dict[str, str]:
         return {
             "": f"its entry stands in the package {patch[0]} ({patch[2]}), which is not written"
         }
-    twice = doubled(yaml_document(context, node))
     if not twice:
         return {}
     paths = entry_paths(node)

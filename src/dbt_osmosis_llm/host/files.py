@@ -15,6 +15,7 @@ from dbt_osmosis_llm.host.nodes import DOC_REFERENCE, JINJA, Nodes, first_line
 from dbt_osmosis_llm.host.selection import Selection
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.synthesis.safe_text import clean_text
+from dbt_osmosis_llm.writing import EntryPath, doubled
 
 
 class Files:
@@ -40,6 +41,7 @@ class Files:
         self._writing = writing
         self._with_texts: set[Path] = set()
         self._texts: dict[str, dict[str, str]] = {}
+        self._doubled: dict[int, tuple[Any, Mapping[EntryPath, Sequence[Any]]]] = {}
         self._twice: dict[str, Mapping[str, str]] = {}
         self._refused: dict[Path, Mapping[str, str]] = {}
         self._by_path: dict[Path, list[Any]] = {}
@@ -68,7 +70,12 @@ class Files:
 
     def _listed_twice(self, node: Any) -> Mapping[str, str]:
         if node.unique_id not in self._twice:
-            self._twice[node.unique_id] = descriptions.left_out(self._context, node)
+            document = descriptions.yaml_document(self._context, node)
+            # Once a file: it may describe hundreds of tables. Kept, so that its id is no other's.
+            if id(document) not in self._doubled:
+                self._doubled[id(document)] = document, doubled(document)
+            entries = self._doubled[id(document)][1]
+            self._twice[node.unique_id] = descriptions.left_out(self._context, node, entries)
         return self._twice[node.unique_id]
 
     def _refused_in(self, path: Path) -> Mapping[str, str]:
@@ -184,6 +191,8 @@ class Files:
         Raises:
             LLMConfigError: dbt-osmosis has no YAML path for a node, or cannot write there.
         """
+        for node in self._selection.written.values():
+            self.left_out(node)  # also of those that lack nothing: dbt-osmosis would write them
         for node_id, node in self._selection.nodes.items():
             if not lacks_something(node_id):
                 continue

@@ -136,7 +136,7 @@ def group_keys(part: Part, writer: Writer) -> tuple[str, ...]:
     for key in ("rollup", "cube", "grouping_sets"):
         value = group.args.get(key)
         if isinstance(value, list):  # `True` stands for MySQL's `with rollup`
-            nodes += [node for node in value if isinstance(node, exp.Expression)]  # pyright: ignore
+            nodes += [node for node in value if isinstance(node, exp.Expression)]  # pyright: ignore[reportPrivateImportUsage]
     return unique(_group_key(node, part, writer) for node in nodes)
 
 
