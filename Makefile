@@ -18,8 +18,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make demo         document a small dbt project on DuckDB, offline, and show the result"
-	@echo "make test         the tests, but for those that take long: 8 minutes on two cores"
-	@echo "make test-all     all tests: 20 minutes"
+	@echo "make test         the tests, but for those that take long"
+	@echo "make test-all     all tests"
 	@echo "make test-matrix  the same on each Python, with the newest and the oldest packages"
 	@echo "make lint types   ruff; mypy and pyright"
 	@echo "make docs         the site in build/docs; a broken link fails"
