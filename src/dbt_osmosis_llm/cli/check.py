@@ -61,6 +61,7 @@ def check(
     from dbt_osmosis_llm.cli.errors import user_errors
     from dbt_osmosis_llm.host.context import open_context
     from dbt_osmosis_llm.host.inspection import HostInspection
+    from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
     from dbt_osmosis_llm.host.project import HostProject
     from dbt_osmosis_llm.inspection.check import CheckReport
     from dbt_osmosis_llm.synthesis.lock import LOCK_NAME, LockFile
@@ -73,7 +74,8 @@ def check(
         ) as context,
     ):
         lock = LockFile(Path(context.project.runtime_cfg.project_root, LOCK_NAME))
-        inspection = HostInspection(HostProject(context, lock=lock))
+        # Knows which files can be changed, and changes none.
+        inspection = HostInspection(HostProject(context, lock=lock, writing=MinimalWriting()))
         is_whole = not selection and not fqn
         report = CheckReport(
             list(inspection.findings()),

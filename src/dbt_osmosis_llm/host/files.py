@@ -90,6 +90,9 @@ class Files:
     def texts_left_alone(self, node: Any) -> dict[str, str]:
         """Return the texts that a node lacks and that are not written, each with the reason."""
         reasons = self.left_out(node)
+        path = self._path_of.get(node.unique_id)
+        if path is not None and "" not in reasons and not self.can_be_written(node):
+            reasons = {"": self._unsafe[path]}
         if not reasons:
             return {}
         found = ((n, reasons.get("", reasons.get(plain_name(n)))) for n in self.lacking(node))
@@ -147,6 +150,11 @@ class Files:
             return self._writing.is_safe(descriptions.target_path(self._context, node))
         except compat.host_error():
             return True  # there is no file yet; `check_targets` says what is wrong
+
+    @property
+    def _unsafe(self) -> Mapping[Path, str]:
+        """The files that cannot be changed safely, as far as is known, each with the reason."""
+        return self._writing.left_alone if self._writing else {}
 
     def path(self, node: Any) -> Path | None:
         """Return the file for a node's descriptions, None when dbt-osmosis knows none."""
@@ -299,14 +307,16 @@ class Files:
         Args:
             old_texts: Returns a node's texts that were set aside to be written again.
         """
-        unsafe = self._writing.left_alone if self._writing else {}
         reasons: dict[str, list[str]] = {}
         for node_id, path in self._path_of.items():
             node = self._selection.nodes[node_id]
-            said = [unsafe[path]] if path in unsafe else [*self.left_out(node).values()]
-            if not said:
-                continue
-            is_lacking = self.lacking(node) if path in unsafe else self.texts_left_alone(node)
-            if is_lacking or old_texts(node_id):
-                reasons.setdefault(str(path), []).extend(said)
+            said = [*self.texts_left_alone(node).values()]
+            if not said and old_texts(node_id):
+                said = (
+                    [self._unsafe[path]]
+                    if path in self._unsafe
+                    else [*self.left_out(node).values()]
+                )
+            reasons.setdefault(str(path), []).extend(said)
+        reasons = {path: said for path, said in reasons.items() if said}
         return {path: "; ".join(dict.fromkeys(said)) for path, said in sorted(reasons.items())}
