@@ -2,6 +2,8 @@
 
 from dbt_osmosis_llm.writing.patch import UnsafeYamlError, check, patched, reads_as
 from dbt_osmosis_llm.writing.reconcile import LISTS, EntryPath, doubled, reconciled, step_to
+from dbt_osmosis_llm.writing.rewriting import rewritten
+from dbt_osmosis_llm.writing.sharing import shared
 from dbt_osmosis_llm.writing.trial import refusals
 
 __all__ = [
@@ -14,5 +16,7 @@ __all__ = [
     "reads_as",
     "reconciled",
     "refusals",
+    "rewritten",
+    "shared",
     "step_to",
 ]

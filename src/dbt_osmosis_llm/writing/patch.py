@@ -18,7 +18,7 @@ from dbt_osmosis_llm.writing.changes import Changes
 from dbt_osmosis_llm.writing.layout import Layout
 from dbt_osmosis_llm.writing.tree import READ_ERRORS, Node, UnsafeYamlError, normal, read_tree
 
-__all__ = ["UnsafeYamlError", "check", "patched", "reads_as"]
+__all__ = ["UnsafeYamlError", "check", "patched", "patched_tree", "reads_as", "root_of"]
 
 
 def check(text: str) -> None:
@@ -27,10 +27,15 @@ def check(text: str) -> None:
     Raises:
         UnsafeYamlError: It cannot: it is no valid YAML, has several documents, or a key twice.
     """
-    _root(text)
+    root_of(text)
 
 
-def _root(text: str) -> Node | None:
+def root_of(text: str) -> Node | None:
+    """Return the nodes of a YAML file, None for one without data.
+
+    Raises:
+        UnsafeYamlError: See `check`.
+    """
     root = read_tree(text)
     if root is not None and root.kind != "mapping":
         raise UnsafeYamlError("it has no keys at its top level")
@@ -51,11 +56,16 @@ def patched(text: str, wanted: Mapping[str, Any]) -> str:
     Raises:
         UnsafeYamlError: The file cannot be changed safely, or not in this way.
     """
-    root = _root(text)
+    root = root_of(text)
     try:
         goal = normal(wanted)
     except RecursionError as error:
         raise UnsafeYamlError("the wanted data refers to itself") from error
+    return patched_tree(text, root, goal)
+
+
+def patched_tree(text: str, root: Node | None, goal: dict[Any, Any]) -> str:
+    """Do what `patched` does, with a file that is read and a goal in the form of `normal`."""
     if (root.value if root else {}) == goal:
         return text
     layout = Layout(text, root)

@@ -82,18 +82,26 @@ class Node:
         return self.value == _MERGE and not self.tagged
 
 
-def normal(value: Any) -> Any:
+def normal(value: Any, *, lenient: bool = False) -> Any:
     """Return loaded YAML as plain dicts, lists, strings and, for all else, (type, value) pairs.
 
+    Args:
+        value: What was loaded.
+        lenient: Let things pass that are none of YAML's own types; they can be compared and left
+            out, but not written.
+
     Raises:
-        UnsafeYamlError: It has something that is none of YAML's own types.
+        UnsafeYamlError: It has such a thing.
     """
     if value is None or type(value) is str:
         return value
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, Mapping):
-        return {_hashable(normal(key)): normal(item) for key, item in value.items()}
+        return {
+            _hashable(normal(key, lenient=lenient)): normal(item, lenient=lenient)
+            for key, item in value.items()
+        }
     if isinstance(value, TaggedScalar):
         tag, text = str(value.tag.value), str(value.value)
         return text if tag in _TEXT_TAGS else ("tag", tag, text)
@@ -110,9 +118,11 @@ def normal(value: Any) -> Any:
     if isinstance(value, bytes):
         return ("bytes", value)
     if isinstance(value, Set):
-        return {_hashable(normal(item)): None for item in value}
+        return {_hashable(normal(item, lenient=lenient)): None for item in value}
     if isinstance(value, Sequence):
-        return [normal(item) for item in value]
+        return [normal(item, lenient=lenient) for item in value]
+    if lenient:
+        return ("unknown", repr(value))
     raise UnsafeYamlError(f"it has a value of the type {type(value).__name__!r}")
 
 
