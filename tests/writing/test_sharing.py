@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from dbt_osmosis_llm.writing import EntryPath, patched, refusals, rewritten, shared
+from dbt_osmosis_llm.writing.dbt_reader import read_by_dbt
 from tests.properties import examples
 from tests.writing.patch_cases import Change, add, at, put
 
@@ -100,6 +101,12 @@ models:
   - <<: *model
     name: b
 """
+
+
+def doubled_for_dbt(text: str) -> int:
+    """Return how many keys dbt warns of as being there twice."""
+    checked_load = pytest.importorskip("dbt.clients.checked_load").checked_load
+    return len(checked_load(text)[1])
 
 
 def loaded(text: str) -> Any:
@@ -227,6 +234,36 @@ def test_columns_of_one_entry_each_get_keys_of_their_own() -> None:
     )
 
 
+LATE = """\
+models:
+  - name: a
+    columns:
+      - &id
+        name: id
+      - name: x
+        meta: &meta {a: 1}
+  - name: b
+    meta:
+      b: 1
+      <<: *meta
+"""
+
+
+def test_a_merge_key_goes_to_the_front_where_its_anchor_gets_a_key_that_is_there() -> None:
+    put_key = put("models/0/columns/1/meta/b", 2)
+    first = LATE.replace("      b: 1\n      <<: *meta\n", "      <<: *meta\n      b: 1\n")
+    after = first.replace("a: 1}", "a: 1, b: 2}")
+    assert rewritten(first, wanted(first, put_key)) == after
+    assert rewritten(LATE, wanted(LATE, put_key)) == after
+    assert doubled_for_dbt(after) == 0
+
+
+def test_a_merge_key_over_several_lines_stays_behind_other_keys() -> None:
+    text = "x: &x {description: To do}\na:\n  name: a\n  <<:\n    *x\n"
+    with pytest.raises(ValueError, match="line 4 merges keys of which one would be overridden"):
+        patched(text, wanted(text, put("a/description", "A")))
+
+
 def test_a_merged_text_does_not_get_to_a_column_that_does_not_want_it() -> None:
     text = OWN_ITEM + "      - <<: *id\n        name: other\n"
     changes = describe("0/0", "1/0")
@@ -328,6 +365,12 @@ def test_a_user_of_a_list_that_asks_for_nothing_is_heard() -> None:
     assert refusals(LIST, entries, alike=True) == {"orders_eu": {"id": reason, "amount": reason}}
 
 
+def test_a_column_that_would_be_new_in_a_shared_list_is_refused() -> None:
+    entries = {"orders_us": (path("models.orders_us"), ["", "new"])}
+    expected = {"orders_us": {"new": "line 11 is shared with orders_eu"}}
+    assert refusals(LIST, entries) == expected
+
+
 def test_single_refusals_leave_the_rest() -> None:
     text = dedent("""\
         models:
@@ -393,7 +436,11 @@ def _items(draw: st.DrawFn, margin: str, items: list[str], place: int) -> list[s
         if kind == "alias" and unused:
             lines.append(f"{margin}- *{unused.pop()}")
         elif kind == "merge" and items:
-            lines += [f"{margin}- <<: *{draw(st.sampled_from(items))}", f"{margin}  name: {name}"]
+            keys = [f"<<: *{draw(st.sampled_from(items))}", f"name: {name}"]
+            if draw(st.booleans()):
+                keys.append("description: By a person.")
+            first, *others = draw(st.permutations(keys))
+            lines += [f"{margin}- {first}", *(f"{margin}  {key}" for key in others)]
         elif kind == "anchor":
             lines += [f"{margin}- &{name}", f"{margin}  name: {name}"]
             items.append(name)
@@ -429,6 +476,8 @@ def test_each_place_gets_what_it_wants_or_keeps_what_it_has(text: str, data: st.
     after = rewritten(text, goal)
     held = loaded(after)
     assert yaml.safe_load(after) == held
+    assert doubled_for_dbt(after) <= doubled_for_dbt(text)
+    assert read_by_dbt(after) == (held, doubled_for_dbt(after))
     assert [model["description"] for model in held["models"]] == ["Table."] * len(held["models"])
     old, want, new = columns(before), columns(goal), columns(held)
     assert list(new) == list(old)

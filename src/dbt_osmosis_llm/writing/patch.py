@@ -15,6 +15,7 @@ import yaml
 from ruamel.yaml import YAML
 
 from dbt_osmosis_llm.writing.changes import Changes
+from dbt_osmosis_llm.writing.dbt_reader import read_by_dbt
 from dbt_osmosis_llm.writing.layout import Layout
 from dbt_osmosis_llm.writing.tree import READ_ERRORS, Node, UnsafeYamlError, normal, read_tree
 
@@ -99,14 +100,14 @@ def _holds(old: str, new: str, goal: dict[Any, Any], written: list[tuple[Any, ..
 def _holds_for_dbt(
     old: str, new: str, goal: dict[Any, Any], written: list[tuple[Any, ...]]
 ) -> bool:
-    # As dbt does: with libyaml where PyYAML was built with it.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        yaml.load(old, Loader=loader)  # noqa: S506 - a safe loader
+        _, doubled_before = read_by_dbt(old)
     except (yaml.YAMLError, ValueError):
         return True  # dbt cannot read the file as it is
     try:
-        data = yaml.load(new, Loader=loader)  # noqa: S506 - a safe loader
+        data, doubled = read_by_dbt(new)
+        if doubled > doubled_before:
+            return False
         return all(_same_texts(*_both_at(goal, data, path)) for path in written)
     except (yaml.YAMLError, ValueError, LookupError, TypeError):
         return False

@@ -131,14 +131,26 @@ class _Demand:
     """The alias may become a mapping that merges the node and has more keys."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Merger:
+    """A mapping that merges another one."""
+
+    node: Node
+    goal: Mapping[Any, Any]
+
+    def can_take(self, key: Any) -> bool:
+        """Tell whether the other one may get a key: this one has it, too, or wants it."""
+        return key in self.goal or any(name.value == key for name, _ in self.node.pairs)
+
+
 class _Agreement:
     """What each node of a file can become: from the top, so that all who refer to it are heard."""
 
     def __init__(self, root: Node, goal: dict[Any, Any]) -> None:
         self._root = root
         self._demands: dict[int, list[_Demand]] = {id(root): [_Demand(goal, True, False)]}
-        # Of each merged mapping: the keys that those who merge it have themselves, and their goal.
-        self._mergers: dict[int, list[tuple[set[Any], Mapping[Any, Any]]]] = {}
+        # Of each merged mapping: which new keys those who merge it can take.
+        self._mergers: dict[int, list[_Merger]] = {}
         self._settled: dict[int, Any] = {}
         self._kept: dict[int, dict[int, int]] = {}
         self._final: dict[int, Any] = {}
@@ -154,7 +166,7 @@ class _Agreement:
             value = {
                 key: inner
                 for key, inner in value.items()
-                if key in node.value or all(key in own or key in all_ for own, all_ in mergers)
+                if key in node.value or all(merger.can_take(key) for merger in mergers)
             }
         self._settled[id(node)] = value
         if node.kind == "mapping":
@@ -166,19 +178,18 @@ class _Agreement:
         self,
         node: Node,
         value: Any,
-        mergers: Sequence[tuple[set[Any], Mapping[Any, Any]]],
+        mergers: Sequence[_Merger],
         *,
         is_wanted: bool,
     ) -> None:
-        own = {key.value for key, _ in node.pairs if not key.is_merge}
         for key, child in node.pairs:
             if key.is_merge:
                 for source in _sources(child):
                     said = self._mergers.setdefault(id(source), [])
                     if is_wanted and isinstance(value, dict):
-                        said.append((own, value))
+                        said.append(_Merger(node, value))
                     else:
-                        said += [(own | more, goal) for more, goal in mergers]
+                        said += mergers
                 continue
             is_read = node is not self._root or key.value in _SECTIONS
             if is_wanted and is_read and isinstance(value, dict) and key.value in value:

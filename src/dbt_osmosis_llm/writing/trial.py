@@ -124,7 +124,10 @@ class _Trial:
         """Return why a place keeps what it has."""
         if _path(place) in self._doubled:
             return "it is listed more than once"
-        mine = self._entries.get(_path(place)) or self._entries.get(place[0])
+        mine = self._entries.get(_path(place))
+        if mine is None:  # it would be one more of a list
+            siblings = (e for e in self._entries.values() if e.path[:-1] == place[0])
+            mine = next(siblings, self._entries.get(place[0]))
         if mine is None:
             return "its place in the file takes no text"
         others = [path for path in self._sharing[id(mine.node)] if path != mine.path]
