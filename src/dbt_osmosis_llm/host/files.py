@@ -81,7 +81,7 @@ class Files:
         """Return what of a file's nodes cannot be given texts, see `writing.refusals`."""
         if path not in self._refused:
             self._refused[path] = {}
-            if self._writing is not None and path.is_file() and self._writing.is_safe(path):
+            if self._writing is not None and self._writing.is_safe(path):
                 entries = {
                     node.unique_id: (descriptions.entry_paths(node)[-1], names)
                     for node in self._nodes_of(path)

@@ -79,7 +79,7 @@ class MinimalWriting:
         """Return what of a safe file's entries cannot be given texts, see `writing.refusals`."""
         if not entries:
             return {}
-        refused = refusals(path.read_bytes().decode(), entries)
+        refused = refusals(path.read_bytes().decode() if path.is_file() else "", entries)
         self._columns_left_alone[path.resolve()] = {
             (*entries[key][0], step_to("columns", name)) for key in refused for name in refused[key]
         }

@@ -45,6 +45,8 @@ def refusals(
         Key to name, as given, to the reason; without the keys of which all can be written.
     """
     asked = {(path, name): key for key, (path, names) in entries.items() for name in names}
+    if not text and all(_can_be_encoded(*path[-1], name) for path, name in asked):
+        return {}  # a new file can hold anything else
     try:
         trial = _Trial(text, list(asked), alike)
     except _ERRORS as error:
@@ -157,6 +159,14 @@ class _RefusedError(Exception):
     def __init__(self, reasons: dict[Place, str]) -> None:
         super().__init__()
         self.reasons = reasons
+
+
+def _can_be_encoded(*names: str) -> bool:
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _path(place: Place) -> EntryPath:
