@@ -13,7 +13,7 @@ from typing import Any
 from dbt_osmosis_llm.writing.changes import Changes
 from dbt_osmosis_llm.writing.layout import Layout
 from dbt_osmosis_llm.writing.patch import patched_tree, root_of
-from dbt_osmosis_llm.writing.reconcile import EntryPath, doubled, plain, step, step_to
+from dbt_osmosis_llm.writing.reconcile import LISTS, EntryPath, doubled, plain, step, step_to
 from dbt_osmosis_llm.writing.rewriting import goal_of
 from dbt_osmosis_llm.writing.sharing import Entry
 from dbt_osmosis_llm.writing.sharing import entries as entries_of
@@ -106,7 +106,12 @@ class _Trial:
     def _planned(self, places: Sequence[Place]) -> None:
         goal = self._goal(places)
         Changes(self._text, self._root, self._layout, cautious=False).make(goal)
-        lost = [place for place in places if _text_at(goal, place) != self._texts[place]]
+        held = _index(goal)
+        lost = [
+            place
+            for place in places
+            if held.get(_path(place), {}).get("description") != self._texts[place]
+        ]
         if lost:
             raise _RefusedError({place: self._reason(place) for place in lost})
 
@@ -115,11 +120,10 @@ class _Trial:
 
     def _goal(self, places: Sequence[Place]) -> dict[Any, Any]:
         wanted = plain(self._root.value) if self._root else {}
-        for path, name in places:
-            entry = _entry_at(wanted, path)
-            if name:
-                entry = _entry_at(entry, (step_to("columns", name),), name)
-            entry["description"] = self._texts[path, name]
+        index = _index(wanted)
+        for place in places:
+            entry = _entry_at(index, _path(place), place[1])
+            entry["description"] = self._texts[place]
         return goal_of(self._root, wanted)
 
     def _reason(self, place: Place) -> str:
@@ -178,30 +182,31 @@ def _line(error: Exception) -> str:
     return (str(error).splitlines() or ["it cannot be changed"])[0]
 
 
-def _found(entries: Any, key: str, identity: str) -> dict[str, Any] | None:
-    if not isinstance(entries, list):
-        return None
-    known = (item for item in entries if isinstance(item, dict))
-    return next((item for item in known if step(key, item) == (key, identity)), None)
+def _index(document: dict[str, Any]) -> dict[EntryPath, dict[str, Any]]:
+    """Return all entries of a document by where they stand, itself included."""
+    found: dict[EntryPath, dict[str, Any]] = {}
+
+    def walk(section: dict[str, Any], path: EntryPath) -> None:
+        found.setdefault(path, section)
+        for key in LISTS & set(section):
+            items = section[key] if isinstance(section[key], list) else ()
+            for item in items:
+                place = step(key, item) if isinstance(item, dict) else None
+                if place is not None:
+                    walk(item, (*path, place))
+
+    walk(document, ())
+    return found
 
 
-def _entry_at(document: dict[str, Any], path: EntryPath, name: str = "") -> dict[str, Any]:
-    """Return an entry, made where there is none."""
-    entry = document
-    for key, identity in path:
-        items = entry.get(key)
+def _entry_at(index: dict[EntryPath, dict[str, Any]], path: EntryPath, name: str) -> dict[str, Any]:
+    """Return an entry, made where there is none; with a name as it is written."""
+    if path not in index:
+        key, identity = path[-1]
+        parent = _entry_at(index, path[:-1], "")
+        items = parent.get(key)
         if not isinstance(items, list):
-            items = entry[key] = []
-        found = _found(items, key, identity)
-        if found is None:
-            found = {"v" if key == "versions" else "name": name or identity}
-            items.append(found)
-        entry = found
-    return entry
-
-
-def _text_at(document: dict[str, Any], place: Place) -> Any:
-    entry: dict[str, Any] | None = document
-    for key, identity in _path(place):
-        entry = _found((entry or {}).get(key), key, identity)
-    return (entry or {}).get("description")
+            items = parent[key] = []
+        index[path] = {"v" if key == "versions" else "name": name or identity}
+        items.append(index[path])
+    return index[path]
