@@ -47,7 +47,7 @@ class Files:
         self._texts: dict[str, dict[str, str]] = {}
         self._doubled: dict[int, tuple[Any, Mapping[EntryPath, Sequence[Any]]]] = {}
         self._twice: dict[str, Mapping[str, str]] = {}
-        self._refused: dict[Path, Mapping[str, str]] = {}
+        self._refused: dict[Path, Mapping[str, Mapping[str, str]]] = {}
         self._by_path: dict[Path, list[Any]] = {}
         self._left_out: dict[str, Mapping[str, str]] = {}
 
@@ -66,9 +66,8 @@ class Files:
             if "" not in reasons and node_id in self.without_path:
                 reasons = {"": self.without_path[node_id]}
             elif "" not in reasons and path is not None:
-                refused = self._refused_in(path.resolve()).get(node_id)
-                if refused is not None:
-                    reasons = {"": f"{node.name} cannot be changed: {refused}"}
+                refused = self._refused_in(path.resolve()).get(node_id, {})
+                reasons = {**reasons, **_reasons(node, refused)}
             self._left_out[node_id] = reasons
             if "" in reasons and self._writing is not None:
                 self._writing.nodes_left_alone.add(node_id)
@@ -108,11 +107,11 @@ class Files:
             self._twice[node.unique_id] = descriptions.left_out(self._context, node, entries)
         return self._twice[node.unique_id]
 
-    def _refused_in(self, path: Path) -> Mapping[str, str]:
-        """Return the nodes of a file whose entries cannot be given texts, with the reason."""
+    def _refused_in(self, path: Path) -> Mapping[str, Mapping[str, str]]:
+        """Return what of a file's nodes cannot be given texts, see `writing.refusals`."""
         if path not in self._refused:
             self._refused[path] = {}
-            if self._writing is not None and path.is_file() and self._writing.is_safe(path):
+            if self._writing is not None and self._writing.is_safe(path):
                 entries = {
                     node.unique_id: (descriptions.entry_paths(node)[-1], names)
                     for node in self._nodes_of(path)
@@ -320,3 +319,17 @@ class Files:
             reasons.setdefault(str(path), []).extend(said)
         reasons = {path: said for path, said in reasons.items() if said}
         return {path: "; ".join(dict.fromkeys(said)) for path, said in sorted(reasons.items())}
+
+
+def _reasons(node: Any, refused: Mapping[str, str]) -> dict[str, str]:
+    """Return what of a node cannot be changed, in the form of `descriptions.left_out`."""
+    if "" in refused:
+        return {"": f"{node.name} cannot be changed: {refused['']}"}
+    names: dict[str, list[str]] = {}
+    for name, reason in refused.items():
+        names.setdefault(reason, []).append(name)
+    return {
+        plain_name(name): f"{', '.join(same)} of {node.name} cannot be changed: {reason}"
+        for reason, same in names.items()
+        for name in same
+    }
