@@ -51,6 +51,7 @@ def check(
     Exit code 0: all is well, 1: something is listed, 2: it could not be checked.
     """
     from dbt_osmosis_llm.cli.errors import user_errors
+    from dbt_osmosis_llm.cli.summary import print_not_compiled
     from dbt_osmosis_llm.host.context import open_context
     from dbt_osmosis_llm.host.inspection import HostInspection
     from dbt_osmosis_llm.host.project import HostProject
@@ -65,11 +66,13 @@ def check(
         ) as context,
     ):
         lock = LockFile(Path(context.project.runtime_cfg.project_root, LOCK_NAME))
-        inspection = HostInspection(HostProject(context, lock=lock))
+        project = HostProject(context, lock=lock)
+        inspection = HostInspection(project)
         is_whole = not selection and not fqn
         report = CheckReport(
             list(inspection.findings()), inspection.orphaned_nodes() if is_whole else []
         )
+        print_not_compiled(project.queries.compile_errors)
     click.echo("\n".join(_FORMS[form](report)))
     is_covered = report.coverage >= (100 if min_coverage is None else min_coverage)
     if report.has_faults or not is_covered:

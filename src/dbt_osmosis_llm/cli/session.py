@@ -33,6 +33,7 @@ from dbt_osmosis_llm.synthesis.report import RunReport
 if TYPE_CHECKING:
     from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
     from dbt_osmosis_llm.host.project import HostProject
+    from dbt_osmosis_llm.host.warehouse import Warehouse
 
 _GRACE_S = 10.0
 _INTERRUPTED = 130
@@ -61,6 +62,7 @@ class Session:
         self.interrupted = False
         self.record_failure: str | None = None
         self.writing: MinimalWriting | None = None
+        self.warehouse: Warehouse | None = None
         self._project: HostProject | None = None
         self._recording: Recording | None = None
         self._cleanup = ExitStack()
@@ -177,6 +179,8 @@ class Session:
         if not self.settings.plan_only:
             self.report.not_written = project.files.not_written(self.report.node_ids_with_texts)
         self.report.not_read = dict(project.queries.read_failures)
+        self.report.not_compiled = dict(project.queries.compile_errors)
+        self.report.no_warehouse = self.warehouse.failure if self.warehouse else ""
         self.report.left_alone = project.files.left_alone(project.provenance.old_texts)
 
     def end_recording(self) -> None:
@@ -256,14 +260,16 @@ def _run_host(
     """Run dbt-osmosis's command with minimal changes to YAML files; return its exit code."""
     # Here, and not above: it loads dbt.
     from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
+    from dbt_osmosis_llm.host.warehouse import CLOSED, Warehouse
 
     session.writing = MinimalWriting()
+    session.warehouse = Warehouse(CLOSED if kwargs.get("disable_introspection") else "")
     for name in ("project_dir", "profiles_dir"):
         # dbt-osmosis puts a relative one before paths that begin with it already.
         if kwargs.get(name):
             kwargs[name] = os.path.abspath(kwargs[name])
     try:
-        with session.writing.in_place():
+        with session.writing.in_place(), session.warehouse.in_place():
             host_callback(*args, **kwargs)
     except SystemExit as stop:
         return stop.code  # what came of our run is said before the command ends so
@@ -274,6 +280,14 @@ def _run_host(
         from dbt_osmosis_llm.host.context import decoding_failure
 
         raise UserError(decoding_failure(kwargs.get("project_dir") or ".", error)) from None
+    except Exception as error:
+        if session.report is not None or not session.warehouse.stopped(error):
+            raise
+        raise UserError(
+            f"The warehouse cannot be reached ({session.warehouse.failure.rstrip('.')}), and "
+            "dbt-osmosis looks there for the tables of sources. Mend the connection, or go on "
+            "without it: --disable-introspection."
+        ) from None
     return 0
 
 

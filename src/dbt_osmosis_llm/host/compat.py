@@ -1,5 +1,7 @@
 """The one door to dbt-osmosis: every name of its that we use, and how we use it.
 
+Of dbt itself, what others of its functions stand in for is here, too.
+
 dbt-osmosis 1.5 has no hooks, so most of these names are private to it and may change with any
 version. Nothing else in this package names anything of dbt-osmosis or dbt-core-interface. `check`
 looks at all of it before a command is extended: a version that lacks something, or takes other
@@ -94,8 +96,11 @@ class HostHook(HostName):
 
     def put(self, function: Callable[..., Any]) -> None:
         """Let another function stand where this one stands."""
-        owner = sys.modules.get(self.module) or import_module(self.module)
-        setattr(owner, self.name, function)
+        owner: Any = sys.modules.get(self.module) or import_module(self.module)
+        *path, last = self.name.split(".")
+        for part in path:
+            owner = getattr(owner, part)
+        setattr(owner, last, function)
 
     def _fault_of(self, found: Any) -> str | None:
         if _parameters(found) != self.parameters:
@@ -249,6 +254,18 @@ WRITER_HOOKS = (
     _stood_in_for("node_yaml", "_read_yaml", "yaml_handler", "yaml_handler_lock", "path"),
 )
 """What `host.minimal_writing` stands in for while a run goes on."""
+
+WAREHOUSE_HOOKS = (
+    HostHook("dbt.adapters.contracts.connection", "LazyHandle.resolve", ("self", "connection")),
+    _stood_in_for(
+        "introspection",
+        "_cached_warehouse_columns",
+        *("context", "relation", "rendered_relation"),
+    ),
+)
+"""Where every adapter of dbt's opens a connection, and where dbt-osmosis looks columns up: what
+`host.warehouse` stands in for while a run goes on."""
+_NAMES.append(WAREHOUSE_HOOKS[0])
 
 CLIENT_HOOKS = (
     _stood_in_for("llm", "get_llm_client"),
