@@ -100,7 +100,8 @@ class Session:
         root = context.project.runtime_cfg.project_root
         cache_path = self.settings.lineage_place(project_dir)
         # A plan leaves nothing behind.
-        cache = FactsCache(cache_path) if cache_path and not self.settings.plan_only else None
+        is_plan = self.settings.plan_only
+        cache = FactsCache(cache_path, read_only=is_plan) if cache_path else None
         if cache:
             self._cleanup.callback(cache.close)
         with user_errors():
@@ -259,6 +260,7 @@ def _run_host(
 ) -> Any:
     """Run dbt-osmosis's command with minimal changes to YAML files; return its exit code."""
     # Here, and not above: it loads dbt.
+    from dbt_osmosis_llm.host.compat import without_false_circles
     from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
     from dbt_osmosis_llm.host.warehouse import CLOSED, Warehouse
 
@@ -269,7 +271,11 @@ def _run_host(
         if kwargs.get(name):
             kwargs[name] = os.path.abspath(kwargs[name])
     try:
-        with session.writing.in_place(), session.warehouse.in_place():
+        with (
+            session.writing.in_place(),
+            session.warehouse.in_place(),
+            without_false_circles(),
+        ):
             host_callback(*args, **kwargs)
     except SystemExit as stop:
         return stop.code  # what came of our run is said before the command ends so

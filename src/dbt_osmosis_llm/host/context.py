@@ -80,7 +80,7 @@ def open_context(
         disable_introspection=disable_introspection,
     )
     warehouse = Warehouse(CLOSED if disable_introspection else "")
-    with warehouse.in_place():
+    with warehouse.in_place(), compat.without_false_circles():
         try:
             project = compat.open_project(configuration)
         except UnicodeDecodeError as error:

@@ -135,6 +135,8 @@ class Files:
     def finish(self, node: Any) -> bool:
         """Write a node's file if nothing of it is open any more; tell whether it was written."""
         self._quote_jinja(node)
+        if self._context.settings.dry_run:
+            return False  # dbt-osmosis looks at the end at what each file would hold
         path = self._path_of[node.unique_id]
         self._unfinished[path].discard(node.unique_id)
         if self._unfinished[path] or path not in self._with_texts:
