@@ -122,7 +122,7 @@ def test_no_connection_is_opened_without_introspection(harbor: Shop, silent: Sil
     assert UNREACHABLE not in done.stderr
     checked = harbor.dbt_osmosis("llm", "check", HARBOR_PORT=port)
     assert checked.returncode == 1, checked.stderr  # texts are missing
-    assert checked.stdout.count("not checked") == 1
+    assert " 1 not checked." in checked.stdout
     assert "the warehouse is not to be asked" in checked.stderr
     assert silent.connections == 0
 

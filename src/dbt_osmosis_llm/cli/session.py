@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +168,11 @@ class Session:
             # `signal` returns the handler that was there, which comes back at the end.
             self._cleanup.callback(signal.signal, number, signal.signal(number, stop))
 
+    def during(self, *contexts: AbstractContextManager[None]) -> None:
+        """Keep contexts open until the session is closed."""
+        for context in contexts:
+            self._cleanup.enter_context(context)
+
     def close(self) -> None:
         """Give back what the run has changed of the process."""
         self._cleanup.close()
@@ -179,10 +184,8 @@ class Session:
         project = self._project
         if not self.settings.plan_only:
             self.report.not_written = project.files.not_written(self.report.node_ids_with_texts)
-        self.report.not_read = dict(project.queries.read_failures)
-        self.report.not_compiled = dict(project.queries.compile_errors)
+        project.say_what_is_left_out(self.report)
         self.report.no_warehouse = self.warehouse.failure if self.warehouse else ""
-        self.report.left_alone = project.files.left_alone(project.provenance.old_texts)
 
     def end_recording(self) -> None:
         """Note how the run ended."""
@@ -262,20 +265,19 @@ def _run_host(
     # Here, and not above: it loads dbt.
     from dbt_osmosis_llm.host.compat import without_false_circles
     from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
+    from dbt_osmosis_llm.host.passes import seeing_what_is_written
     from dbt_osmosis_llm.host.warehouse import CLOSED, Warehouse
 
     session.writing = MinimalWriting()
     session.warehouse = Warehouse(CLOSED if kwargs.get("disable_introspection") else "")
+    # Until the end of ours: what is said of the run afterwards may ask for columns, too.
+    session.during(session.warehouse.in_place(), without_false_circles())
     for name in ("project_dir", "profiles_dir"):
         # dbt-osmosis puts a relative one before paths that begin with it already.
         if kwargs.get(name):
             kwargs[name] = os.path.abspath(kwargs[name])
     try:
-        with (
-            session.writing.in_place(),
-            session.warehouse.in_place(),
-            without_false_circles(),
-        ):
+        with session.writing.in_place(), seeing_what_is_written(session.writing):
             host_callback(*args, **kwargs)
     except SystemExit as stop:
         return stop.code  # what came of our run is said before the command ends so
