@@ -13,6 +13,7 @@ from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.host.compiling import Compiler
 from dbt_osmosis_llm.host.nodes import Nodes, is_ephemeral, on_one_line, relation_of
 from dbt_osmosis_llm.host.warehouse import secrets_of
+from dbt_osmosis_llm.llm.redaction import redact_secrets
 
 
 class Queries:
@@ -95,6 +96,15 @@ class Queries:
             said = self.compile_errors[node.unique_id] = on_one_line(error, secrets)
             logger.debug("%s does not compile; its raw SQL is used (%s)", node.unique_id, said)
             return node.raw_code or None, False
+
+    @property
+    def warehouse(self) -> str:
+        """Return which warehouse is read: its kind, and where it is."""
+        credentials = self._context.project.runtime_cfg.credentials
+        where = next(
+            filter(None, (getattr(credentials, n, None) for n in ("path", "host", "database"))), ""
+        )
+        return redact_secrets(f"{credentials.type} {where}".strip())
 
     def is_not_built(self, node: Any) -> bool:
         """Tell whether the warehouse, where it is read, has no table of a node's."""
