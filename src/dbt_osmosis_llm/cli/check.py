@@ -59,6 +59,7 @@ def check(
     Exit code 0: all is well, 1: something is listed, 2: it could not be checked.
     """
     from dbt_osmosis_llm.cli.errors import user_errors
+    from dbt_osmosis_llm.cli.summary import print_not_compiled
     from dbt_osmosis_llm.host.context import open_context
     from dbt_osmosis_llm.host.inspection import HostInspection
     from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
@@ -75,7 +76,8 @@ def check(
     ):
         lock = LockFile(Path(context.project.runtime_cfg.project_root, LOCK_NAME))
         # Knows which files can be changed, and changes none.
-        inspection = HostInspection(HostProject(context, lock=lock, writing=MinimalWriting()))
+        project = HostProject(context, lock=lock, writing=MinimalWriting())
+        inspection = HostInspection(project)
         is_whole = not selection and not fqn
         report = CheckReport(
             list(inspection.findings()),
@@ -85,6 +87,7 @@ def check(
                 inspection.line(node_id, column),
             ),
         )
+        print_not_compiled(project.queries.compile_errors)
         said = "\n".join(_FORMS[form](report))
     click.echo(said)
     is_covered = report.coverage >= (100 if min_coverage is None else min_coverage)

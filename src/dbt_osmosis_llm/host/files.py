@@ -169,6 +169,8 @@ class Files:
     def finish(self, node: Any) -> bool:
         """Write a node's file if nothing of it is open any more; tell whether it was written."""
         self._quote_jinja(node)
+        if self._context.settings.dry_run:
+            return False  # dbt-osmosis looks at the end at what each file would hold
         path = self._path_of.get(node.unique_id)
         if path is None:
             return False

@@ -171,6 +171,7 @@ class HostProject:
         """Note in a report what was not documented, or by less than there could be, and why."""
         written = self.selection.written
         report.not_read = dict(self.queries.read_failures)
+        report.not_compiled = dict(self.queries.compile_errors)
         report.left_alone = self.files.left_alone(self.provenance.old_texts)
         report.without_path = self.files.how_to_give_paths()
         report.not_there = {uid: names for uid in written if (names := self.not_there(uid))}
