@@ -18,7 +18,7 @@ from tests.server import LoopbackServer
 LEFT_ALONE = {
     "models/case/_stamps.yml": "column ID of stamps is listed twice, as ID and id",
     "models/twice/_refunds.yml": "column id of refunds is listed twice",
-    "models/shared/_shared.yml": "id, region, amount of orders_eu cannot be changed: "
+    "models/shared/_shared.yml": "region of orders_eu cannot be changed: "
     "line 10 is shared with orders_us",
 }
 
@@ -63,8 +63,9 @@ def test_what_is_left_alone_is_named_and_not_asked(
     _, said, _prompts = documented
     for file, reason in LEFT_ALONE.items():
         assert re.search(rf"{file}: .*{re.escape(reason)}", said), said
-    # Its own text can be written, those of its columns cannot.
-    assert re.search(r"Request to \S+ for 1 text of orders_eu", said), said
+    # Its own text can be written, and what its columns have in common with the other's.
+    assert re.search(r"Request to \S+ for 3 texts of orders_eu", said), said
+    assert re.search(r"Request to \S+ for 1 text of orders_us", said), said
 
 
 def test_a_column_listed_twice_keeps_every_word(entries: Shop, built_entries: Path) -> None:
@@ -126,10 +127,19 @@ def test_the_rest_of_a_file_is_written(entries: Shop, built_entries: Path) -> No
     before, after = ((d / file).read_text() for d in (built_entries, entries.directory))
     assert all(c["description"] for c in columns_of(entries, file, "customers"))
     head = before[: before.index("  - name: customers")]
-    described = [line for line in after.splitlines() if not line.startswith("    description: ")]
+    described = [line for line in after.splitlines() if "  description: " not in line]
     assert described[: head.count("\n")] == head.splitlines()
     texts = [model["description"] for model in yaml.safe_load(after)["models"]]
     assert all(texts)
+
+
+def test_a_list_that_tables_share_gets_what_is_true_of_all(entries: Shop) -> None:
+    file = "models/shared/_shared.yml"
+    for name in ("orders_eu", "orders_us"):
+        columns = {column["name"]: column for column in columns_of(entries, file, name)}
+        assert [n for n, c in columns.items() if c.get("description")] == ["id", "amount"]
+    lock = (entries.directory / "dbt-osmosis-llm.lock.yml").read_text()
+    assert '"from": "model.entries.orders_eu.amount"' in lock
 
 
 def test_a_file_of_comments_gets_its_entries_below_them(entries: Shop) -> None:
@@ -211,7 +221,7 @@ def test_check_counts_what_a_run_leaves_alone_with_the_reason(entries: Shop) -> 
     reasons = {n["file"]: one["why"] for n in found["nodes"] for one in n["left_alone"]}
     assert {*LEFT_ALONE} <= {*reasons}
     for file, reason in LEFT_ALONE.items():
-        assert reason in " ".join(
+        assert reason.partition(": ")[0] in " ".join(
             one["why"] for n in found["nodes"] if n["file"] == file for one in n["left_alone"]
         )
 

@@ -65,13 +65,13 @@ class MemoryProject:
     def unsettled_names(self, node_id: str) -> set[str]:
         return set(self.missing(node_id).columns)
 
-    def forces_inheritance(self, node_id: str) -> bool:
+    def may_change(self, node_id: str) -> bool:
         return False
 
-    def versions(self, node_id: str) -> Sequence[str]:
+    def twins(self, node_id: str) -> Sequence[str]:
         return ()
 
-    def share(self, node_id: str, columns: Collection[str]) -> tuple[str, ...]:
+    def share(self, node_id: str) -> tuple[str, ...]:
         return ()
 
     def missing(self, node_id: str) -> Missing:

@@ -16,7 +16,7 @@ from dbt_osmosis_llm.host.nodes import DOC_REFERENCE, JINJA, Nodes, first_line
 from dbt_osmosis_llm.host.selection import Selection
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.synthesis.safe_text import clean_text
-from dbt_osmosis_llm.writing import EntryPath, doubled
+from dbt_osmosis_llm.writing import EntryPath, doubled, step_to
 
 _MOST_NAMED = 10
 _OUTSIDE = "it would lie outside of the project, where nothing is written"
@@ -30,6 +30,7 @@ class Files:
         tables: All tables of the project.
         selection: Those that a run documents.
         writing: Which files cannot be changed safely; all of them can when None.
+        is_same: Tells whether two columns, each by its table's unique id, are made of the same.
     """
 
     def __init__(
@@ -38,11 +39,15 @@ class Files:
         tables: Nodes,
         selection: Selection,
         writing: MinimalWriting | None = None,
+        *,
+        is_same: Callable[[tuple[str, str], tuple[str, str]], bool] = lambda one, other: False,
     ) -> None:
         self._context = context
         self._tables = tables
         self._selection = selection
         self._writing = writing
+        self._is_same = is_same
+        self._leaders: dict[tuple[str, str], tuple[str, str]] = {}
         self._with_texts: set[Path] = set()
         self._texts: dict[str, dict[str, str]] = {}
         self._doubled: dict[int, tuple[Any, Mapping[EntryPath, Sequence[Any]]]] = {}
@@ -117,8 +122,43 @@ class Files:
                     for node in self._nodes_of(path)
                     if (names := self._names_lacking(node))
                 }
-                self._refused[path] = self._writing.refusals(path, entries)
+                self._refused[path] = self._writing.refusals(
+                    path, entries, self._shared_alike(path, entries)
+                )
         return self._refused[path]
+
+    def _shared_alike(
+        self, path: Path, entries: Mapping[str, tuple[EntryPath, Sequence[str]]]
+    ) -> set[EntryPath]:
+        """Return the columns that tables share, and that are one and the same in all of them.
+
+        What is written of one of them is written of all: they are asked for once.
+        """
+        places = {
+            (*place, step_to("columns", name)): (node_id, name)
+            for node_id, (place, names) in entries.items()
+            for name in names
+            if name
+        }
+        alike: set[EntryPath] = set()
+        groups = self._writing.shared(path) if self._writing is not None else []
+        order = {uid: number for number, uid in enumerate(self._selection.order)}
+        for group in groups:
+            if not all(place in places for place in group):
+                continue  # one of them has no table here, or a text
+            columns = sorted((places[p] for p in group), key=lambda column: order[column[0]])
+            if all(self._is_same(columns[0], other) for other in columns[1:]):
+                alike.update(group)
+                self._leaders.update({(n, plain_name(c)): columns[0] for n, c in columns[1:]})
+        return alike
+
+    def leader(self, node: Any, column: str) -> tuple[str, str] | None:
+        """Return the table and column that a column of a file shares its entry with, and follows.
+
+        None for one that shares it with none, and for the one that the others follow.
+        """
+        self.left_out(node)
+        return self._leaders.get((node.unique_id, plain_name(column)))
 
     def _nodes_of(self, path: Path) -> list[Any]:
         if not self._by_path:

@@ -117,7 +117,11 @@ class HostInspection:
             missing = project.missing(node_id)
             yield project.provenance.findings(
                 node,
-                [*([""] if missing.description else ()), *missing.columns],
+                [
+                    *([""] if missing.description else ()),
+                    *missing.columns,
+                    *project.following(node_id),
+                ],
                 self.yaml_file(node_id),
                 left_alone=project.files.texts_left_alone(node),
                 not_there=project.not_there(node_id),

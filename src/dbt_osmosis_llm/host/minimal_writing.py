@@ -27,6 +27,7 @@ from dbt_osmosis_llm.writing import (
     reads_as,
     refusals,
     rewritten,
+    shared,
     step_to,
 )
 
@@ -75,13 +76,39 @@ class MinimalWriting:
                 self._leave(path, error)
         return path not in self.left_alone
 
+    def shared(self, path: Path) -> list[list[EntryPath]]:
+        """Return the entries of a safe file that are one part of its text, see `writing.shared`."""
+        return shared(path.read_bytes().decode()) if path.is_file() else []
+
     def refusals(
-        self, path: Path, entries: Mapping[str, tuple[EntryPath, Collection[str]]]
+        self,
+        path: Path,
+        entries: Mapping[str, tuple[EntryPath, Collection[str]]],
+        alike: Collection[EntryPath] = (),
     ) -> dict[str, dict[str, str]]:
-        """Return what of a safe file's entries cannot be given texts, see `writing.refusals`."""
+        """Return what of a safe file's entries cannot be given texts, see `writing.refusals`.
+
+        Args:
+            path: The file.
+            entries: Of any key: where the entry stands, and the names of what needs a text.
+            alike: Columns that share their entries and will get one text.
+        """
         if not entries:
             return {}
-        refused = refusals(path.read_bytes().decode() if path.is_file() else "", entries)
+        text = path.read_bytes().decode() if path.is_file() else ""
+        refused = refusals(text, entries)
+        if alike:
+            # Tried once more without those that would get different texts.
+            rest = {
+                key: (place, [name for name in names if name not in refused.get(key, {})])
+                for key, (place, names) in entries.items()
+            }
+            for key, (place, names) in entries.items():
+                mended = [n for n in names if (*place, step_to("columns", n)) in alike]
+                rest[key][1].extend(n for n in mended if n not in rest[key][1])
+                refused[key] = {n: r for n, r in refused.get(key, {}).items() if n not in mended}
+            for key, reasons in refusals(text, rest, alike=True).items():
+                refused[key] |= reasons
         self._columns_left_alone[path.resolve()] = {
             (*entries[key][0], step_to("columns", name)) for key in refused for name in refused[key]
         }

@@ -59,7 +59,13 @@ class HostProject:
         self.tables = Nodes(context)
         self.selection = Selection(context, self.tables, only=only)
         self.queries = Queries(context, self.tables, read_query)
-        self.files = Files(context, self.tables, self.selection, writing)
+        self.files = Files(
+            context,
+            self.tables,
+            self.selection,
+            writing,
+            is_same=lambda one, other: self.provenance.is_same(one, other),
+        )
         lock = lock or LockFile()
         self.gatherer = Gatherer(context, self.tables, self.queries, lock, sample=sample)
         self.provenance = Provenance(context, self.gatherer, lock, model=model, prompts=prompts)
@@ -197,9 +203,12 @@ class HostProject:
         """Return what a node reads: its parents, and through ephemeral ones their own."""
         return self.selection.tables_read(node_id)
 
-    def versions(self, node_id: str) -> Sequence[str]:
-        """Return the other selected versions of a model, none for what has none."""
-        return self.selection.versions(node_id)
+    def twins(self, node_id: str) -> Sequence[str]:
+        """Return the nodes with which a node may have texts in common: see `share`."""
+        node = self._node(node_id)
+        leaders = (self.files.leader(node, name) for name in node.columns)
+        sharing = {leader[0] for leader in leaders if leader is not None}
+        return sorted({*self.selection.versions(node_id), *sharing})
 
     # What a node lacks
 
@@ -217,10 +226,23 @@ class HostProject:
             if self.tables.lacks_text(column.description) or self._is_forced(node, name)
         }
 
-    def forces_inheritance(self, node_id: str) -> bool:
-        """Tell whether dbt-osmosis's inheritance may replace texts that a node has."""
+    def may_change(self, node_id: str) -> bool:
+        """Tell whether texts of a node may still change though nothing is missing."""
         node = self._node(node_id)
-        return any(self._is_forced(node, name) for name in node.columns)
+        if not descriptions.is_written(self.context, node):
+            return False
+        is_forced = any(self._is_forced(node, name) for name in node.columns)
+        return is_forced or bool(self.following(node_id))
+
+    def following(self, node_id: str) -> tuple[str, ...]:
+        """Return the columns without a text that get that of the one they share an entry with."""
+        node = self._node(node_id)
+        return tuple(
+            name
+            for name, column in node.columns.items()
+            if self.tables.lacks_text(column.description)
+            and self.files.leader(node, name) is not None
+        )
 
     def _is_forced(self, node: Any, column: str) -> bool:
         forced = self.context.settings.force_inherit_descriptions
@@ -240,7 +262,11 @@ class HostProject:
         left_out = self.files.left_out(node)
         not_there = self.not_there(node_id) if lacking else ()
         lacking = [
-            name for name in lacking if plain_name(name) not in left_out and name not in not_there
+            name
+            for name in lacking
+            if plain_name(name) not in left_out
+            and name not in not_there
+            and self.files.leader(node, name) is None
         ]
         if (not lacking and not lacks_text(node.description)) or "" in left_out:
             return Missing()
@@ -349,30 +375,43 @@ class HostProject:
             self.provenance.note(node_id, [copy.column], origin_name)
         return tuple(taken)
 
-    def share(self, node_id: str, columns: Collection[str]) -> tuple[str, ...]:
-        """Take texts over from other versions of a model, where a column is one and the same.
+    def share(self, node_id: str) -> tuple[str, ...]:
+        """Take texts over from `twins` that have them by now; return the columns.
 
-        That is where the model lists it for all versions, or all of them define it alike.
+        A column of another version is the same where the model lists it for all versions, or all of
+        them define it alike; a column that shares its entry with another table's follows that one.
         """
-        node = self._node(node_id)
+        node, taken = self._node(node_id), []
+        for name in self.following(node_id):
+            leader = self.files.leader(node, name)
+            if leader is not None and self._take_from(node, name, *leader):
+                taken.append(name)
+        versions = self.selection.versions(node_id)
+        if not versions:
+            return tuple(taken)
         of_model = descriptions.columns_of_all_versions(self.context, node)
-        taken = []
-        for name in columns:
-            for other_id in self.versions(node_id):
-                other = self._node(other_id)
-                found = (n for n in other.columns if plain_name(n) == plain_name(name))
-                column = next(found, None)
-                text = other.columns[column].description if column else ""
-                if column is None or self.tables.lacks_text(text):
+        for name in self.missing(node_id).columns:
+            for other_id in versions:
+                columns = self._node(other_id).columns
+                same = (n for n in columns if plain_name(n) == plain_name(name))
+                if (column := next(same, None)) is None:
                     continue
-                if plain_name(name) in of_model or self.provenance.is_same(
+                is_same = plain_name(name) in of_model or self.provenance.is_same(
                     (node_id, name), (other_id, column)
-                ):
-                    node.columns[name].description = text
-                    self.provenance.note(node_id, [name], f"{other_id}.{column}")
+                )
+                if is_same and self._take_from(node, name, other_id, column):
                     taken.append(name)
                     break
         return tuple(taken)
+
+    def _take_from(self, node: Any, name: str, other_id: str, column: str) -> bool:
+        """Take a text over from a column of another table, if that has one."""
+        text = self._node(other_id).columns[column].description
+        if self.tables.lacks_text(text):
+            return False
+        node.columns[name].description = text
+        self.provenance.note(node.unique_id, [name], f"{other_id}.{column}")
+        return True
 
     def inherited_columns(self, node_id: str) -> tuple[str, ...]:
         """Return the columns that have a text now and had none when dbt read the project."""

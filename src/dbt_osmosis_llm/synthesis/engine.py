@@ -172,7 +172,7 @@ class Engine:
         if self._interrupted:  # before there was anything to stop
             self._batch.stop(self._grace_s)
         lacking = self._lacking(node_ids)
-        waits = waits_for(_ties(project, n, lacking.get(n, Missing())) for n in node_ids)
+        waits = waits_for(_ties(project, n, lacking.get(n)) for n in node_ids)
         stats = self._batch.run(
             [_Part(node_id) for node_id in node_ids if node_id in lacking],
             {_Part(n): [_Part(other) for other in waits[n]] for n in lacking},
@@ -195,7 +195,7 @@ class Engine:
         for node_id in node_ids:
             with self._own_failure(node_id):
                 missing = self._project.missing(node_id)
-                if missing or self._project.forces_inheritance(node_id):
+                if missing or self._project.may_change(node_id):
                     lacking[node_id] = missing
         for node_id in node_ids:
             if node_id not in lacking:  # first: no file has to wait for it
@@ -295,10 +295,10 @@ class Engine:
             # Lineage before names: a column computed anew may have an old name.
             outcome.copied = project.copy(node_id, copies(evidence, missing.columns))
             missing = project.missing(node_id)
-        if missing.columns and project.versions(node_id):
-            outcome.copied += project.share(node_id, missing.columns)
+        if taken := project.share(node_id):
+            outcome.copied += taken
             missing = project.missing(node_id)
-        if missing.columns or project.forces_inheritance(node_id):
+        if missing.columns or project.may_change(node_id):
             keep_out: set[str] = set()
             if evidence:
                 keep_out = decided_by_lineage(evidence, missing.columns, self._selected)
@@ -515,18 +515,19 @@ class _DoesNotFitError(LLMError):
     """A request that cannot be made small enough for the context window; it was not sent."""
 
 
-def _ties(project: Project, node_id: str, missing: Missing) -> Ties:
+def _ties(project: Project, node_id: str, missing: Missing | None) -> Ties:
     parents = project.parents(node_id)
-    if not missing:
+    if missing is None:
         return Ties(node_id, parents)
+    # Without one nothing is inherited.
+    has_open_column = bool(missing.columns) or project.may_change(node_id)
     return Ties(
         node_id,
         parents,
         is_open=True,
-        reads=[*project.tables_read(node_id), *project.versions(node_id)],
-        # Without a missing column nothing is inherited.
-        takes=(lambda: project.inheritable_names(node_id)) if missing.columns else tuple,
-        gives=project.unsettled_names(node_id) if missing.columns else (),
+        reads=[*project.tables_read(node_id), *project.twins(node_id)],
+        takes=(lambda: project.inheritable_names(node_id)) if has_open_column else tuple,
+        gives=project.unsettled_names(node_id) if has_open_column else (),
     )
 
 

@@ -31,8 +31,8 @@ class Project(Protocol):
         """Return the nodes whose texts `evidence` holds, selected or not."""
         ...
 
-    def versions(self, node_id: str) -> Sequence[str]:
-        """Return the other selected versions of a model, none for what has none."""
+    def twins(self, node_id: str) -> Sequence[str]:
+        """Return the nodes with which a node may have texts in common: see `share`."""
         ...
 
     def inheritable_names(self, node_id: str) -> set[str]:
@@ -43,8 +43,11 @@ class Project(Protocol):
         """Return the names, in lower case, of the columns whose texts may still change."""
         ...
 
-    def forces_inheritance(self, node_id: str) -> bool:
-        """Tell whether `inherit` may replace texts that are there, as the project wants it."""
+    def may_change(self, node_id: str) -> bool:
+        """Tell whether texts of a node may still change though nothing is missing.
+
+        By `inherit`, where the project wants texts replaced, or by `share`.
+        """
         ...
 
     def missing(self, node_id: str) -> Missing:
@@ -64,12 +67,10 @@ class Project(Protocol):
         """Take texts over; return the columns that dbt-osmosis's settings let have them."""
         ...
 
-    def share(self, node_id: str, columns: Collection[str]) -> tuple[str, ...]:
-        """Take texts over from other versions of a model; return the columns that have one now.
+    def share(self, node_id: str) -> tuple[str, ...]:
+        """Take texts over from `twins` that have them by now; return the columns.
 
-        Args:
-            node_id: Of a selected node.
-            columns: Those without a text.
+        That are columns of other versions of a model, and those whose entry in a file is one.
         """
         ...
 
