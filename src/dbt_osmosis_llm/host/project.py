@@ -93,8 +93,7 @@ class HostProject:
     def _take_back_by_name(self) -> None:
         """Empty the columns that dbt-osmosis's inheritance has filled with another column's text.
 
-        It goes by names alone, and a run that knows better gives no column such a text. The next
-        one must not either: it finds the texts of this one upstream.
+        It goes by names alone: where lineage knows what a column is, that decides.
         """
         selected = set(self.selection.order)
         for node_id, node in self.selection.written.items():
@@ -106,15 +105,8 @@ class HostProject:
                 lineage = evidence.facts.column(name)
                 if lineage is None:
                     continue
-                if lineage.is_plain:
-                    texts = [
-                        self._texts_of(t.unique_id, c) for t, c in origins(evidence, lineage) if t
-                    ]
-                    is_its_own = all(new[name] in each for each in texts)
-                else:
-                    # What people wrote of a column of that name is a guess as good as ever.
-                    is_its_own = not self._is_generated(node_id, name, new[name])
-                if not is_its_own:
+                texts = [self._texts_of(t.unique_id, c) for t, c in origins(evidence, lineage) if t]
+                if not lineage.is_plain or not all(new[name] in each for each in texts):
                     node.columns[name].description = ""
 
     def _texts_by_name(self, node: Any) -> dict[str, str]:
@@ -141,19 +133,10 @@ class HostProject:
         raw = self.files.texts_in_yaml(node).get(plain_name(column))
         return {*(column.description for column in found), *([raw] if raw else [])} - {""}
 
-    def _is_generated(self, node_id: str, column: str, text: str) -> bool:
-        """Tell whether all columns of a name upstream that have a text have it from a model."""
-        lock = self.provenance.lock
-        return all(
-            lock.ours(uid, name, self.tables.readable(text))
-            for uid in self.ancestors(node_id)
-            for name in self.tables.by_id[uid].columns
-            if plain_name(name) == plain_name(column) and text in self._texts_of(uid, name)
-        )
-
     def prepare(self) -> None:
         """Let dbt-osmosis add, inherit and sort columns, as its command does before ours begins."""
         passes.prepare(self.context, [self._node(node_id) for node_id in self.selection.order])
+        self._take_back_by_name()
 
     def end(self, *, docs_blocks: bool = False) -> None:
         """Write the lock file, and what else the whole run decides.
@@ -341,7 +324,10 @@ class HostProject:
             if column.description and self.tables.lacks_text(column.description):
                 placeholders[name] = column.description
                 column.description = ""
+        texts = {name: column.description for name, column in node.columns.items()}
         compat.inherit_columns(self.context, node)
+        replaced = [n for n, text in texts.items() if text and node.columns[n].description != text]
+        self.provenance.forget(node_id, replaced)
         for name, placeholder in placeholders.items():
             if not node.columns[name].description:
                 node.columns[name].description = placeholder
@@ -390,7 +376,17 @@ class HostProject:
         if not versions:
             return tuple(taken)
         of_model = descriptions.columns_of_all_versions(self.context, node)
-        for name in self.missing(node_id).columns:
+        missing = self.missing(node_id)
+        if missing.description:
+            same = (uid for uid in versions if self.provenance.is_same((node_id, ""), (uid, "")))
+            texts = ((uid, self._node(uid).description) for uid in same)
+            for other_id, text in texts:
+                if not self.tables.lacks_text(text):
+                    descriptions.apply_texts(self.context, node, text, {})
+                    self.files.expect(node)
+                    self.provenance.note(node_id, [""], other_id)
+                    break
+        for name in missing.columns:
             for other_id in versions:
                 columns = self._node(other_id).columns
                 same = (n for n in columns if plain_name(n) == plain_name(name))

@@ -207,6 +207,11 @@ class Provenance:
         """
         self._new.setdefault(node_id, {}).update(dict.fromkeys(columns, origin))
 
+    def forget(self, node_id: str, columns: Iterable[str]) -> None:
+        """Forget that texts were written: others stand in their place."""
+        for name in columns:
+            self._new.get(node_id, {}).pop(name, None)
+
     def note_unknown(self, node_id: str, columns: Iterable[str]) -> None:
         """Remember that the model could not write texts; asking again would change nothing."""
         self._unknown.setdefault(node_id, set()).update(columns)
