@@ -1,0 +1,183 @@
+"""Puts a generated project on disk, and its tables into DuckDB."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import duckdb
+
+from tests.differential.projects import Entry, File, Listed, Project, Table, quoted
+
+NAME = "proj"
+_PROFILE = f"{NAME}:\n  target: dev\n  outputs:\n    dev: {{type: duckdb, path: {NAME}.duckdb, threads: 1}}\n"
+_RELATION = re.compile(r"\{\{ (?:ref\('([^']+)'\)|source\('raw', '([^']+)'\)) \}\}")
+
+
+def write_project(project: Project, directory: Path) -> None:
+    """Write a project into a folder of its own, and build what it describes."""
+    shutil.rmtree(directory, ignore_errors=True)
+    for name in ("models", "seeds"):
+        (directory / name).mkdir(parents=True)
+    (directory / "profiles.yml").write_text(_PROFILE)
+    (directory / "dbt_project.yml").write_text(_project_file(project))
+    for table in project.tables:
+        write_table(table, directory)
+    for path, text in yaml_files(project).items():
+        (directory / path).write_bytes(text.encode())
+    if project.docs:
+        blocks = (f"{{% docs {n} %}}\n{text}\n{{% enddocs %}}\n" for n, text in project.docs.items())
+        (directory / "models/blocks.md").write_text("".join(blocks))
+    build(project, directory)
+
+
+def write_table(table: Table, directory: Path) -> None:
+    """Write the SQL or the CSV of a table."""
+    if table.kind == "seed":
+        head = ",".join(_csv(c.name) for c in table.columns)
+        row = ",".join(_CSV_VALUES[c.type] for c in table.columns)
+        (directory / f"seeds/{table.name}.csv").write_text(f"{head}\n{row}\n")
+    elif table.kind != "source":
+        config = "{{ config(materialized='ephemeral') }}\n" if table.kind == "ephemeral" else ""
+        (directory / f"models/{table.name}.sql").write_text(f"{config}{table.sql}\n")
+
+
+_CSV_VALUES = {
+    "integer": "1",
+    "varchar": "x",
+    "decimal(12,2)": "1.5",
+    "date": "2024-01-01",
+    "boolean": "true",
+}
+
+
+def _csv(name: str) -> str:
+    return quoted(name) if re.search(r'[",]', name) else name
+
+
+def build(project: Project, directory: Path) -> None:
+    """Make the tables as ``dbt build`` would, in a hundredth of its time."""
+    connection = duckdb.connect(str(directory / f"{NAME}.duckdb"))
+    try:
+        connection.execute("create schema if not exists raw")
+        for table in project.tables:
+            sql = _RELATION.sub(lambda found: _place(project, found[1] or found[2]), table.sql)
+            connection.execute(f"create or replace table {_place(project, table.name)} as {sql}")
+        for table in project.tables:
+            if table.kind == "ephemeral":
+                connection.execute(f"drop table {_place(project, table.name)}")
+    finally:
+        connection.close()
+
+
+def _place(project: Project, name: str) -> str:
+    table = project.table(name)
+    schema = "raw" if table is not None and table.kind == "source" else "main"
+    return f"{schema}.{quoted(name)}"
+
+
+def _project_file(project: Project) -> str:
+    options = {o.name: o.value for o in project.options if o.in_project}
+    set_here = f"    +dbt-osmosis-options: {json.dumps(options)}\n" if options else ""
+    pattern = json.dumps(project.path_pattern)
+    kinds = "".join(
+        f"{kind}:\n  {NAME}:\n    +dbt-osmosis: {pattern}\n{set_here}"
+        for kind in ("models", "seeds")
+    )
+    return (
+        f"name: {NAME}\nversion: '1.0'\nprofile: {NAME}\n"
+        + kinds.replace("models:\n  proj:\n", "models:\n  proj:\n    +materialized: table\n")
+    )
+
+
+# YAML
+
+
+def yaml_files(project: Project) -> dict[str, str]:
+    """Return the text of every YAML file of the project."""
+    return {path: _file_text(project, file) for path, file in project.files.items()}
+
+
+def _file_text(project: Project, file: File) -> str:
+    tables = [t for t in project.tables if t.file == file.path and t.entry is not None]
+    lines = file.comment.splitlines()
+    if file.version:
+        lines.append("version: 2")
+    for key in ("sources", "models", "seeds"):
+        kinds = {"sources": ["source"], "seeds": ["seed"]}.get(key, ["model", "ephemeral"])
+        items = [_table_lines(t, file) for t in tables if t.kind in kinds]
+        if not items:
+            continue
+        if file.blank_lines:
+            lines.append("")
+        lines.append(f"{key}:")
+        if key == "sources":
+            inner = ["name: raw", "tables:", *_sequence(items, file)]
+            lines += _sequence([inner], file)
+        else:
+            lines += _sequence(items, file)
+    end = "\r\n" if file.crlf else "\n"
+    return end.join(lines) + (end if file.final_newline else "")
+
+
+def _sequence(items: list[list[str]], file: File) -> list[str]:
+    pad = "  " if file.indented else ""
+    lines = []
+    for item in items:
+        while item[0].startswith("#"):
+            lines.append(pad + item[0])
+            item = item[1:]
+        head, *rest = item
+        lines.append(f"{pad}- {head}")
+        lines += [f"{pad}  {line}" if line else "" for line in rest]
+    return lines
+
+
+def _table_lines(table: Table, file: File) -> list[str]:
+    entry = table.entry or Entry()
+    lines = [entry.comment] if entry.comment else []
+    lines.append(f"name: {table.name}")
+    if entry.text is not None:
+        lines += _text_lines(entry.text, entry.style)
+    for extra in entry.extras:
+        lines += extra.splitlines()
+    if entry.columns:
+        lines.append("columns:")
+        lines += _sequence([_column_lines(c) for c in entry.columns], file)
+    return lines
+
+
+def _column_lines(column: Listed) -> list[str]:
+    lines = [column.comment] if column.comment else []
+    lines.append(f"name: {yaml_name(column.name)}")
+    text = [] if column.text is None else _text_lines(column.text, column.style)
+    extras = [line for extra in column.extras for line in extra.splitlines()]
+    return [*lines, *(extras + text if column.text_last else text + extras)]
+
+
+def yaml_name(name: str) -> str:
+    """Return a name as a person has to write it."""
+    if re.fullmatch(r"[A-Za-z_][A-Za-z_.]*", name) and name.lower() not in _WORDS:
+        return name
+    return json.dumps(name, ensure_ascii=False)
+
+
+_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+
+
+def _text_lines(text: str, style: str) -> list[str]:
+    middle = text.find(" ", len(text) // 2)
+    if style == "single":
+        return [f"description: '{text.replace(chr(39), chr(39) * 2)}'"]
+    if style == "double":
+        return [f"description: {json.dumps(text, ensure_ascii=False)}"]
+    if style == "lines" and middle > 0:
+        return [f"description: {text[:middle]}", f"  {text[middle + 1 :]}"]
+    if style in ("folded", "folded_keep") and middle > 0:
+        mark = ">-" if style == "folded" else ">"
+        return [f"description: {mark}", f"  {text[:middle]}", f"  {text[middle + 1 :]}"]
+    if style == "literal":
+        return ["description: |", f"  {text}", "  A second line: with more."]
+    return [f"description: {text}"]

@@ -1,0 +1,217 @@
+"""Plays a generated project: runs, edits by hand and runs again, and all that must hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import yaml
+
+from dbt_osmosis_llm.synthesis.lock import LOCK_NAME
+from tests.commands import clean_environment, run_command
+from tests.differential import oracle
+from tests.differential.edits import edit
+from tests.differential.files import write_project
+from tests.differential.oracle import Fault, Files
+from tests.differential.projects import Project
+from tests.server import LoopbackServer, Recorded, Reply
+
+KEY = "sk-loopback-0123456789abcdef"
+_TABLE = re.compile(r"^The (?:column `(.*)` of the )?\w+(?: \w+)* `([^`]*)`(?: needs.*|\.)$", re.M)
+_COLUMN = re.compile(r"^- `(.*?)`(?: \(|$|:)", re.M)
+
+
+@dataclass
+class Playground:
+    """One folder and one server, for one project after the other."""
+
+    directory: Path
+    server: LoopbackServer
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    """Prompts of which the table cannot be told."""
+    log: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.environ = clean_environment(
+            LLM_PROVIDER="openai",
+            OPENAI_API_KEY=KEY,
+            OPENAI_BASE_URL=self.server.url,
+            OSMOSIS_LLM_MAX_RETRIES="0",
+            HOME=str(self.directory.parent),
+        )
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        done = run_command(*words, directory=self.directory, environ=self.environ)
+        self.log.append(f"$ {' '.join(words)}\n{done.stdout}{done.stderr}\n→ {done.returncode}\n")
+        return done
+
+    def document(self, project: Project, *more: str) -> subprocess.CompletedProcess[str]:
+        self.asked.clear()
+        self.unread.clear()
+        self.server.reset()
+        self.server.script = lambda request, number: self._answer(project, request)
+        words = [word for option in project.options for word in option.words]
+        return self.run("dbt-osmosis", "yaml", "document", "--synthesize", *words, *more)
+
+    def yaml_files(self) -> Files:
+        files = [p for n in ("models", "seeds") for p in (self.directory / n).rglob("*.yml")]
+        return {str(p.relative_to(self.directory)): p.read_bytes() for p in sorted(files)}
+
+    def lock(self) -> bytes:
+        path = self.directory / LOCK_NAME
+        return path.read_bytes() if path.exists() else b""
+
+    def _answer(self, project: Project, request: Recorded) -> Reply:
+        """Answer each column with a text that says which one was asked for."""
+        prompt = request.turns[-1][1]
+        found = _TABLE.search(prompt)
+        if found is None:
+            self.unread.append(prompt)
+            return Reply(500)
+        column, table = found.groups()
+        schema = request.schema["properties"]
+
+        def text(name: str) -> str | None:
+            self.asked.append((table, name))
+            if name and project.nulls and len(name) % project.nulls == 0:
+                return None
+            return f"Meaning of {project.tokens.of('asked', table, name)}."
+
+        answer: dict[str, Any] = {}
+        if "columns" in schema:
+            keys = list(schema["columns"]["properties"])
+            names = _COLUMN.findall(prompt[prompt.index("<columns>") :])
+            if len(keys) != len(names):
+                self.unread.append(prompt)
+            answer["columns"] = {key: text(name) for key, name in zip(keys, names, strict=False)}
+        if "description" in schema:
+            answer["description"] = text(column or "")
+        return Reply(content=json.dumps(answer))
+
+
+def play(project: Project, playground: Playground, edit_random: Random) -> list[Fault]:
+    """Play a project and return all that is wrong."""
+    playground.log.clear()
+    write_project(project, playground.directory)
+    faults = list(_play(project, playground, edit_random))
+    return list(dict.fromkeys(faults))
+
+
+def _play(project: Project, playground: Playground, edit_random: Random) -> Iterator[Fault]:
+    before = playground.yaml_files()
+    first = playground.document(project)
+    faults = list(_after_a_run(project, playground, before, first))
+    yield from faults
+    if any(f.rule in ("traceback", "exit code") for f in faults):
+        return
+    yield from _checked(playground, first)
+    yield from _again(project, playground)
+    if not project.edits or faults:
+        return
+    for name in project.edits:
+        edit(name, project, playground.directory, edit_random)
+    playground.log.append(f"edited: {project.edits}\n")
+    before = playground.yaml_files()
+    more = ("--llm-refresh", "stale") if project.refresh else ()
+    third = playground.document(project, *more)
+    for fault in _after_a_run(project, playground, before, third):
+        yield Fault(f"after edits: {fault.rule}", fault.message)
+    for fault in _again(project, playground):
+        yield Fault(f"after edits: {fault.rule}", fault.message)
+
+
+def _after_a_run(
+    project: Project,
+    playground: Playground,
+    before: Files,
+    done: subprocess.CompletedProcess[str],
+) -> Iterator[Fault]:
+    after = playground.yaml_files()
+    yield from oracle.ended_well(done.returncode, done.stderr)
+    for prompt in playground.unread:
+        yield Fault("prompt", f"whose text is asked for? {prompt[:300]}")
+    for file, content in after.items():
+        try:
+            oracle.load(content)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            yield Fault("no YAML", f"{file}: {error}")
+            return
+    yield from oracle.kept(project, before, after)
+    yield from oracle.lines_kept(project, before, after)
+    yield from oracle.named_once(before, after)
+    yield from oracle.right_words(project, after)
+    yield from oracle.asked_once(playground.asked)
+    lock = yaml.safe_load(playground.lock()) or {}
+    yield from oracle.lock_agrees(lock, after, project)
+    yield from _parses(playground, before, after)
+
+
+def _parses(playground: Playground, before: Files, after: Files) -> Iterator[Fault]:
+    """Parse as strictly as dbt can, and the files as they were only where that fails."""
+    if not (said := _parse_errors(playground)):
+        return
+    directory = playground.directory
+    try:
+        for file in after:
+            (directory / file).unlink()
+        for file, content in before.items():
+            (directory / file).write_bytes(content)
+        old = _parse_errors(playground)
+        plain = _parse_errors(playground, strict=False)
+    finally:
+        for file, content in after.items():
+            (directory / file).write_bytes(content)
+    if not old:
+        yield Fault("strict parse", said)
+    elif not plain and (now := _parse_errors(playground, strict=False)):
+        yield Fault("parse", now)
+
+
+def _parse_errors(playground: Playground, *, strict: bool = True) -> str:
+    words = ["--warn-error"] if strict else []
+    # In a folder of its own: a run has to find what the last run left.
+    target = playground.directory.parent / "strict-target"
+    done = playground.run(
+        "dbt", "--quiet", *words, "parse", "--no-partial-parse", "--target-path", str(target)
+    )
+    shutil.rmtree(target, ignore_errors=True)
+    return "" if done.returncode == 0 else done.stdout[-1200:] + done.stderr[-400:]
+
+
+def _checked(playground: Playground, run: subprocess.CompletedProcess[str]) -> Iterator[Fault]:
+    """The check is green after a run, but for what the run's own summary names."""
+    done = playground.run("dbt-osmosis", "llm", "check")
+    if "Traceback" in done.stdout + done.stderr:
+        yield Fault("check traceback", done.stderr[-1500:])
+    elif done.returncode != 0 and run.returncode == 0 and " 0 left empty" in run.stderr:
+        yield Fault("check", done.stdout[-1500:] + done.stderr[-300:])
+
+
+def _again(project: Project, playground: Playground) -> Iterator[Fault]:
+    """A run after a run asks nothing and changes nothing."""
+    before, lock = playground.yaml_files(), playground.lock()
+    done = playground.document(project)
+    yield from oracle.ended_well(done.returncode, done.stderr)
+    if playground.asked:
+        yield Fault("asked again", f"{sorted(playground.asked)}")
+    after = playground.yaml_files()
+    for file in sorted({*before, *after}):
+        if before.get(file) != after.get(file):
+            yield Fault("changed again", f"{file}:\n{_diff(before.get(file), after.get(file))}")
+    if playground.lock() != lock:
+        yield Fault("lock changed again", _diff(lock, playground.lock()))
+
+
+def _diff(old: bytes | None, new: bytes | None) -> str:
+    from difflib import unified_diff
+
+    lines = [(text or b"").decode().splitlines() for text in (old, new)]
+    return "\n".join(list(unified_diff(*lines, lineterm="", n=1))[2:])
