@@ -13,7 +13,8 @@ from random import Random
 
 from tests.differential.oracle import Fault
 from tests.differential.play import Playground, play
-from tests.differential.projects import Generator
+from tests.differential.projects import Generator, Project
+from tests.differential.reduction import reduce
 from tests.server import LoopbackServer
 
 
@@ -22,6 +23,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.differential")
     parser.add_argument("--projects", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="of the first project")
+    parser.add_argument("--reduce", action="store_true", help="look for a smaller project, too")
+    parser.add_argument("--rule", default="", help="of the fault to keep; the first otherwise")
     parser.add_argument("--save", type=Path, help="keep each project with a fault in this folder")
     arguments = parser.parse_args()
     rules: Counter[str] = Counter()
@@ -38,6 +41,9 @@ def main() -> int:
             print(f"\n--seed {seed} --projects 1", flush=True)
             for fault in faults:
                 print(f"  {fault}".replace("\n", "\n    "), flush=True)
+            if arguments.reduce:
+                faults = reduce(project_of(seed), arguments.rule or faults[0].rule, playground)
+                print(f"  reduced: {faults[-1]}", flush=True)
             if arguments.save:
                 save(playground, arguments.save / str(seed), faults)
     seconds = time.monotonic() - started
@@ -45,11 +51,15 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def project_of(seed: int) -> Project:
+    """Return the project of a seed."""
+    return Generator(Random(seed)).project()
+
+
 def play_seed(seed: int, playground: Playground) -> list[Fault]:
     """Play the project of a seed; a fault of the harness is one, too."""
-    random = Random(seed)
     try:
-        return play(Generator(random).project(), playground, random)
+        return play(project_of(seed), playground)
     except Exception:  # noqa: BLE001
         return [Fault("harness", traceback.format_exc())]
 

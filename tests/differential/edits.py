@@ -102,9 +102,7 @@ def _rename_column(project: Project, directory: Path, random: Random) -> None:
         table, column = random.choice(places)
         table.sql = table.sql.replace(f" as {quoted(column.name)}", ' as "renamed"')
         # What was written for it under its old name is a text of it still.
-        for subject in [s for s in project.tokens.subjects().values() if s[0] == "asked"]:
-            if subject[1:] == (table.name, column.name):
-                project.tokens.rename(subject, (*subject[:2], "renamed"))
+        project.tokens.also((table.name, column.name), (table.name, "renamed"))
         column.name = "renamed"
         _rebuild(project, table, directory)
 

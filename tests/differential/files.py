@@ -21,8 +21,8 @@ def write_project(project: Project, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     for name in ("models", "seeds"):
         (directory / name).mkdir(parents=True)
-    (directory / "profiles.yml").write_text(_PROFILE)
-    (directory / "dbt_project.yml").write_text(_project_file(project))
+    write_profile(directory)
+    (directory / "dbt_project.yml").write_text(project_file(project))
     for table in project.tables:
         write_table(table, directory)
     for path, text in yaml_files(project).items():
@@ -31,6 +31,10 @@ def write_project(project: Project, directory: Path) -> None:
         blocks = (f"{{% docs {n} %}}\n{text}\n{{% enddocs %}}\n" for n, text in project.docs.items())
         (directory / "models/blocks.md").write_text("".join(blocks))
     build(project, directory)
+
+
+def write_profile(directory: Path) -> None:
+    (directory / "profiles.yml").write_text(_PROFILE)
 
 
 def write_table(table: Table, directory: Path) -> None:
@@ -78,18 +82,17 @@ def _place(project: Project, name: str) -> str:
     return f"{schema}.{quoted(name)}"
 
 
-def _project_file(project: Project) -> str:
+def project_file(project: Project) -> str:
     options = {o.name: o.value for o in project.options if o.in_project}
     set_here = f"    +dbt-osmosis-options: {json.dumps(options)}\n" if options else ""
     pattern = json.dumps(project.path_pattern)
-    kinds = "".join(
-        f"{kind}:\n  {NAME}:\n    +dbt-osmosis: {pattern}\n{set_here}"
-        for kind in ("models", "seeds")
-    )
-    return (
-        f"name: {NAME}\nversion: '1.0'\nprofile: {NAME}\n"
-        + kinds.replace("models:\n  proj:\n", "models:\n  proj:\n    +materialized: table\n")
-    )
+    text = f"name: {NAME}\nversion: '1.0'\nprofile: {NAME}\n"
+    # A part that is about nothing makes dbt warn.
+    for kind, of in (("models", {"model", "ephemeral"}), ("seeds", {"seed"})):
+        if any(table.kind in of for table in project.tables):
+            table_type = "    +materialized: table\n" if kind == "models" else ""
+            text += f"{kind}:\n  {NAME}:\n{table_type}    +dbt-osmosis: {pattern}\n{set_here}"
+    return text
 
 
 # YAML

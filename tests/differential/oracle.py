@@ -201,11 +201,8 @@ def human_words(project: Project) -> set[str]:
 def allowed_words(project: Project) -> dict[tuple[str, str], set[str]]:
     """Return of each column, and of each table under an empty name, whose words it may have."""
     own: dict[tuple[str, str], set[str]] = {}
-    for word, subject in project.tokens.subjects().items():
-        table, column = subject[-2:]
-        own.setdefault((table.lower(), column.lower()), set()).add(word)
-        if subject[0] == "doc":
-            own[table.lower(), column.lower()].add(f"doc:{subject[1]}")
+    for word, (table_name, column_name) in project.tokens.places():
+        own.setdefault((table_name.lower(), column_name.lower()), set()).add(word)
     found: dict[tuple[str, str], set[str]] = {}
 
     def words_of(table: Table, name: str) -> set[str]:
@@ -220,18 +217,26 @@ def allowed_words(project: Project) -> dict[tuple[str, str], set[str]]:
                     if (origin := project.table(parent)) is not None
                 ]
                 found[key] |= set.intersection(*branches) if branches else set()
-            if column is not None and project.has("force-inherit-descriptions"):
-                for parent in map(project.table, table.reads):
-                    if parent is not None and parent.column(name) is not None:
-                        found[key] |= words_of(parent, name)
+            # Of a column that is in no SQL, names are all that is known.
+            if name and (column is None or project.has("force-inherit-descriptions")):
+                for ancestor in _ancestors(project, table):
+                    found[key] |= own.get((ancestor.name.lower(), name.lower()), set())
+                    found[key] |= words_of(ancestor, name)
         return found[key]
 
     for table in project.tables:
-        found[table.name.lower(), ""] = own.get((table.name.lower(), ""), set())
-        for column in table.columns:
-            words_of(table, column.name)
-    for key, words in own.items():
-        found.setdefault(key, set()).update(words)
+        listed = [c.name for c in table.entry.columns] if table.entry else []
+        had = [column for name, column in own if name == table.name.lower()]
+        for name in ("", *listed, *had, *(c.name for c in table.columns)):
+            words_of(table, name)
+    return found
+
+
+def _ancestors(project: Project, table: Table) -> list[Table]:
+    found: list[Table] = []
+    for parent in map(project.table, table.reads):
+        if parent is not None:
+            found += [parent, *_ancestors(project, parent)]
     return found
 
 
@@ -239,13 +244,22 @@ def right_words(project: Project, files: Files) -> Iterator[Fault]:
     """No column has a text that is about another one."""
     allowed = allowed_words(project)
     subjects = project.tokens.subjects()
+    places: dict[str, set[tuple[str, str]]] = {}
+    for word, (of, name) in project.tokens.places():
+        places.setdefault(word, set()).add((of.lower(), name.lower()))
     for place, entry in entries(files).items():
         _, _, table, column, _ = place
         text = text_of(entry)
         wrong = tokens_in(text) - allowed.get((table.lower(), column.lower()), set())
         if wrong:
             about = [".".join(subjects.get(word, (word,))) for word in sorted(wrong)]
-            yield Fault("wrong text", f"{_subject(place)}: has the text of {about}: {text!r}")
+            found = project.table(table)
+            names = [
+                (ancestor.name.lower(), column.lower())
+                for ancestor in (_ancestors(project, found) if found else [])
+            ]
+            is_by_name = all(places.get(word, set()) & set(names) for word in wrong)
+            yield Fault("wrong text by name" if is_by_name else "wrong text", f"{_subject(place)}: has the text of {about}: {text!r}")
 
 
 def named_once(before: Files, after: Files) -> Iterator[Fault]:

@@ -14,8 +14,19 @@ from typing import Literal, TypeVar
 
 from tests.differential.options import Option, draw_options
 
-KNOWN_OPEN: dict[str, str] = {}
+KNOWN_OPEN: dict[str, str] = {
+    "other case": "a column listed in another case gets a second entry",
+    "ghost": "the check asks for a listed column that is neither in SQL nor in the warehouse",
+    "quotes": "names that end in quotes lose them",
+    "output case": "the lock file and the check know a column in another case than the file",
+}
 """Shapes that are left out because of a rule that is not done yet, with the reason."""
+
+KNOWN_OPEN_RULES: dict[str, str] = {
+    "wrong text by name": "names decide before lineage where the two differ",
+    "check: conflicting": "a text over a union is a conflict at once",
+}
+"""Rules whose faults are known, with the reason; a long run counts them and goes on."""
 
 T = TypeVar("T")
 Kind = Literal["source", "seed", "model", "ephemeral"]
@@ -52,14 +63,21 @@ class Tokens:
 
     def __init__(self) -> None:
         self._by_subject: dict[tuple[str, ...], str] = {}
+        self._also: list[tuple[str, tuple[str, str]]] = []
 
     def of(self, *subject: str) -> str:
         """Return the word for a subject, e.g. ``"asked", table, column``."""
         return self._by_subject.setdefault(subject, token(len(self._by_subject)))
 
-    def rename(self, old: tuple[str, ...], new: tuple[str, ...]) -> None:
-        """Say that the texts of one subject are those of another one from now on."""
-        self._by_subject[new] = self._by_subject.pop(old)
+    def also(self, old: tuple[str, str], new: tuple[str, str]) -> None:
+        """Say that the words of one table and column are right at another one, too."""
+        self._also += [(w, new) for w, (table, column) in self.places() if (table, column) == old]
+
+    def places(self) -> list[tuple[str, tuple[str, str]]]:
+        """Return each word with each table and column that it is about."""
+        own = [(word, (s[-2], s[-1])) for s, word in self._by_subject.items()]
+        blocks = [(f"doc:{s[1]}", (s[-2], s[-1])) for s in self._by_subject if s[0] == "doc"]
+        return [*own, *blocks, *self._also]
 
     def subjects(self) -> dict[str, tuple[str, ...]]:
         return {word: subject for subject, word in self._by_subject.items()}
@@ -149,6 +167,9 @@ class Project:
     path_pattern: str = "_{model}.yml"
     edits: list[str] = field(default_factory=list)
     refresh: bool = False
+    edit_seed: int = 0
+    full_parse: bool = False
+    """Whether the first run finds nothing that dbt has parsed before."""
 
     def table(self, name: str) -> Table | None:
         return next((t for t in self.tables if t.name.lower() == name.lower()), None)
@@ -196,7 +217,7 @@ class Generator:
     def project(self) -> Project:
         random = self._random
         names = list(_NOUNS)
-        for number in range(random.randint(2, 6)):
+        for number in range(random.randint(2, 8)):
             noun = names[number]
             roots = [t for t in self._tables if t.kind != "ephemeral"]
             if not roots or (number == 1 and self._one_in(2)) or self._one_in(5):
@@ -206,16 +227,21 @@ class Generator:
         if not any(t.kind == "model" for t in self._tables):
             self._tables.append(self._model(names[-1]))
         self._list_in_files()
+        options = draw_options(random)
+        if is_open("output case"):
+            options = [o for o in options if not o.name.startswith("output-to-")]
         return Project(
             self._tables,
             self._files,
-            draw_options(random),
+            options,
             self._tokens,
             self._docs,
             nulls=random.choice([0, 0, 0, 3]),
             path_pattern=random.choice(["_{model}.yml", "_{model}.yml", "schema.yml"]),
             edits=random.sample(EDITS, random.choice([0, 0, 1, 2])),
             refresh=self._one_in(3),
+            edit_seed=random.randrange(1000),
+            full_parse=self._one_in(4),
         )
 
     def _one_in(self, count: int) -> bool:
@@ -233,6 +259,8 @@ class Generator:
         taken_lower = {name.lower() for name in taken}
         pool = ODD_NAMES if self._one_in(6) else PLAIN_NAMES
         free = [n for n in pool if n.lower() not in taken_lower]
+        if is_open("quotes"):
+            free = [n for n in free if not n.endswith('"')]
         return self._random.choice(free or [f"extra_{len(taken)}"])
 
     def _root(self, noun: str) -> Table:
@@ -381,9 +409,9 @@ class Generator:
             items.append(self._sql_name(key.name))
         for column in fields:
             if column not in keys:
-                name = column.name if self._one_in(2) else self._new_name(
-                    [*(c.name for c in table.columns), *(c.name for c in fields)]
-                )
+                taken = [*(c.name for c in table.columns), *(c.name for c in fields)]
+                keeps = self._one_in(2)
+                name = column.name if keeps else self._new_name(taken)
                 if name.lower() in {c.name.lower() for c in table.columns}:
                     continue
                 table.columns.append(Column(name, "computed", type=column.type))
@@ -521,7 +549,7 @@ class Generator:
             columns = self._some(columns)
         for column in columns:
             entry.columns.append(self._listed(table, column.name))
-        if entry.columns and self._one_in(8):
+        if entry.columns and not is_open("ghost") and self._one_in(8):
             entry.columns.append(self._listed(table, "ghost"))
         if entry.columns and self._one_in(10):
             again = self._random.choice(entry.columns).name
@@ -530,7 +558,7 @@ class Generator:
 
     def _listed(self, table: Table, name: str) -> Listed:
         written = name
-        if self._one_in(8):
+        if not is_open("other case") and self._one_in(8):
             written = self._random.choice([name.upper(), name.lower()])
         listed = Listed(written)
         if self._one_in(3):
