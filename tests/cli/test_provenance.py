@@ -322,7 +322,11 @@ def test_min_coverage_and_the_other_forms(documented_sales: Shop) -> None:
     assert "stale        net: its SQL changed" in text
     assert re.search(r"was  price - rebate\n +now  price - 2 \* rebate\n", text)
     github = shop.dbt_osmosis("llm", "check", "--format", "github").stdout
-    assert "::error file=models/_models.yml,title=stale text::model.sales.sales.net: " in github
+    line = (
+        (shop.directory / "models/_models.yml").read_text().splitlines().index("      - name: net")
+    )
+    place = f"file=models/_models.yml,line={line + 1}"
+    assert f"::error {place},title=stale text::model.sales.sales.net: " in github
     assert "%0Awas: price - rebate%0Anow: price - 2 * rebate\n" in github
     markdown = shop.dbt_osmosis("llm", "check", "--format", "markdown").stdout
     assert "| `price - rebate` | `price - 2 * rebate` |" in markdown

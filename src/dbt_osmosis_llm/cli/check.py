@@ -35,18 +35,26 @@ if TYPE_CHECKING:
     show_default=True,
     help="For people, programs, GitHub's annotations, or a comment.",
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Fail also for columns that no YAML lists yet, that exist in the YAML alone, and for SQL "
+    "that does not compile.",
+)
 @project_options
 def check(
     selection: tuple[str, ...],
     fqn: tuple[str, ...],
     min_coverage: float | None,
     form: str,
+    *,
+    strict: bool,
     project_dir: str,
     **host_options: Any,
 ) -> None:
     """List texts that are missing, stale, orphaned or at odds.
 
-    At odds: a copied text that differs from that of the column it copies. No model is asked, no
+    At odds: a text that differs from the one that a run would copy. No model is asked, no
     warehouse is read, nothing is written. SELECTION is paths or names, as for `yaml document`.
     Exit code 0: all is well, 1: something is listed, 2: it could not be checked.
     """
@@ -68,11 +76,17 @@ def check(
         inspection = HostInspection(HostProject(context, lock=lock))
         is_whole = not selection and not fqn
         report = CheckReport(
-            list(inspection.findings()), inspection.orphaned_nodes() if is_whole else []
+            list(inspection.findings()),
+            inspection.orphaned_nodes() if is_whole else [],
+            lambda node_id, column: (
+                inspection.repository_file(node_id),
+                inspection.line(node_id, column),
+            ),
         )
-    click.echo("\n".join(_FORMS[form](report)))
+        said = "\n".join(_FORMS[form](report))
+    click.echo(said)
     is_covered = report.coverage >= (100 if min_coverage is None else min_coverage)
-    if report.has_faults or not is_covered:
+    if report.has_faults or not is_covered or (strict and report.is_unsettled):
         raise SystemExit(1)
 
 
@@ -90,15 +104,26 @@ def _as_text(report: CheckReport) -> Iterator[str]:
 
 
 def _table_as_text(table: Findings) -> Iterator[str]:
-    if table.is_unknown:
-        yield "  not checked  its SQL does not compile"
-    from dbt_osmosis_llm.inspection.check import faults_of
+    from dbt_osmosis_llm.inspection.check import faults_of, states_of
 
     for fault in faults_of(table):
         yield f"  {fault.kind:<11}  {fault.column or '(table)'}: {fault.why}"
         yield from (f"{'':<15}{side}  {sql}" for side, sql in fault.sides)
     if table.missing:
         yield f"  {'missing':<11}  {', '.join(name or '(table)' for name in table.missing)}"
+    for reason, names in _by_reason(table).items():
+        yield f"  {'left alone':<11}  {', '.join(names)}: {reason}"
+    for state in states_of(table):
+        columns = f"{', '.join(state.columns)}: " if state.columns else ""
+        yield f"  {state.kind:<11}  {columns}{state.remedy}"
+
+
+def _by_reason(table: Findings) -> dict[str, list[str]]:
+    """Return the columns that no run can write, by what is in the way."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in table.left_alone.items():
+        reasons.setdefault(reason, []).append(name or "(table)")
+    return reasons
 
 
 def _as_json(report: CheckReport) -> Iterator[str]:
@@ -116,6 +141,11 @@ def _as_json(report: CheckReport) -> Iterator[str]:
             "conflicting": [
                 {"column": name, "differs_from": other} for name, other in table.conflicting.items()
             ],
+            "left_alone": [
+                {"column": name, "why": reason} for name, reason in table.left_alone.items()
+            ],
+            "not_listed": list(table.not_listed),
+            "not_there": list(table.not_there),
             "is_checked": not table.is_unknown,
         }
 
@@ -130,20 +160,33 @@ def _as_json(report: CheckReport) -> Iterator[str]:
 
 
 def _as_github(report: CheckReport) -> Iterator[str]:
-    """Yield workflow commands, which GitHub shows beside the file."""
-    from dbt_osmosis_llm.inspection.check import faults_of
+    """Yield workflow commands, which GitHub shows beside the lines of the file."""
+    from dbt_osmosis_llm.inspection.check import faults_of, states_of
+
+    def command(level: str, title: str, table: Findings, column: str, text: str) -> str:
+        file, line = report.place(table.node_id, column)
+        place = f"file={_property(file)}," if file else ""
+        place += f"line={line}," if line else ""
+        return f"::{level} {place}title={title}::{_message(text)}"
 
     for table in report.tables:
-        place = f"file={_property(table.file)}," if table.file else ""
         for fault in faults_of(table):
             sides = "".join(f"\n{side}: {sql}" for side, sql in fault.sides)
             column = f".{fault.column}" if fault.column else ""
             text = f"{table.node_id}{column}: {fault.why}{sides}"
-            yield f"::error {place}title={fault.kind} text::{_message(text)}"
+            yield command("error", f"{fault.kind} text", table, fault.column, text)
         if table.missing:
             names = ", ".join(name or "(table)" for name in table.missing)
             text = f"{table.node_id}: {names}"
-            yield f"::warning {place}title=missing texts::{_message(text)}"
+            yield command("warning", "missing texts", table, table.missing[0], text)
+        for reason, columns_of_it in _by_reason(table).items():
+            text = f"{table.node_id}: {', '.join(columns_of_it)}: {reason}"
+            yield command("warning", "left alone", table, "", text)
+        for state in states_of(table):
+            columns = f"{', '.join(state.columns)}: " if state.columns else ""
+            first = state.columns[0] if state.columns else ""
+            text = f"{table.node_id}: {columns}{state.remedy}"
+            yield command("notice", state.kind, table, first, text)
     for node_id in report.orphaned:
         yield f"::error title=orphaned texts::{_message(node_id)} does not exist any more"
     yield report.summary()
@@ -160,7 +203,7 @@ def _property(text: str) -> str:
 
 
 def _as_markdown(report: CheckReport) -> Iterator[str]:
-    from dbt_osmosis_llm.inspection.check import faults_of
+    from dbt_osmosis_llm.inspection.check import faults_of, states_of
 
     yield f"**{report.summary()}**"
     faults = [(table.node_id, fault) for table in report.tables for fault in faults_of(table)]
@@ -186,6 +229,18 @@ def _as_markdown(report: CheckReport) -> Iterator[str]:
     for table in lacking:
         names = ", ".join(_code(name or "(table)") for name in table.missing)
         yield f"| {_code(table.node_id)} | {names} |"
+    others = [
+        (_code(table.node_id), ", ".join(map(_code, names)), "left alone", reason)
+        for table in report.tables
+        for reason, names in _by_reason(table).items()
+    ] + [
+        (_code(table.node_id), ", ".join(map(_code, state.columns)), state.kind, state.remedy)
+        for table in report.tables
+        for state in states_of(table)
+    ]
+    if others:
+        yield "\n| table | columns | | what to do |\n|---|---|---|---|"
+    yield from (f"| {' | '.join(cells)} |" for cells in others)
 
 
 def _code(text: str | None) -> str:

@@ -176,8 +176,7 @@ class Session:
         project = self._project
         if not self.settings.plan_only:
             self.report.not_written = project.files.not_written(self.report.node_ids_with_texts)
-        self.report.not_read = dict(project.queries.read_failures)
-        self.report.left_alone = project.files.left_alone(project.provenance.old_texts)
+        project.say_what_is_left_out(self.report)
 
     def end_recording(self) -> None:
         """Note how the run ended."""
@@ -256,6 +255,7 @@ def _run_host(
     """Run dbt-osmosis's command with minimal changes to YAML files; return its exit code."""
     # Here, and not above: it loads dbt.
     from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
+    from dbt_osmosis_llm.host.passes import seeing_what_is_written
 
     session.writing = MinimalWriting()
     for name in ("project_dir", "profiles_dir"):
@@ -263,7 +263,7 @@ def _run_host(
         if kwargs.get(name):
             kwargs[name] = os.path.abspath(kwargs[name])
     try:
-        with session.writing.in_place():
+        with session.writing.in_place(), seeing_what_is_written(session.writing):
             host_callback(*args, **kwargs)
     except SystemExit as stop:
         return stop.code  # what came of our run is said before the command ends so

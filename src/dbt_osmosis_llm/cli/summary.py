@@ -48,6 +48,7 @@ def print_plan(report: RunReport, client: EstimatingClient, stats: LLMUsageStats
     console.print(table)
     if hits := stats.summary()["hits"]:
         console.print(f"{hits} more questions were answered before; the ledger has the answers.")
+    _print_left_out(console, report)
     console.print("Nothing was asked, nothing was written.")
 
 
@@ -202,10 +203,7 @@ def _print_failures(console: Console, report: RunReport) -> None:
         lines = [f"{node_id}: {failure}" for node_id, failure in sorted(report.not_read.items())]
         heading = "Documented without lineage, for a fault of ours in reading their SQL:"
         _print_list(console, heading, lines)
-    if report.left_alone:
-        lines = [f"{path}: {reason}" for path, reason in sorted(report.left_alone.items())]
-        heading = "Left alone, because they cannot be changed safely:"
-        _print_list(console, heading, lines, max_lines=len(lines))
+    _print_left_out(console, report)
     unanswered = [
         f"{o.node_id}: {', '.join(o.unanswered)}" for o in report.outcomes if o.unanswered
     ]
@@ -217,6 +215,27 @@ def _print_failures(console: Console, report: RunReport) -> None:
     if stopped is not None:
         cut_short = sum(str(outcome.error) == str(stopped) for outcome in report.failures)
         console.print(_stopped_line(stopped, report.not_asked + cut_short))
+
+
+def _print_left_out(console: Console, report: RunReport) -> None:
+    """Name all that the selection or the project lets expect, and that gets no text."""
+    if report.unmatched:
+        console.print(f"Matches no table: {', '.join(report.unmatched)}")
+    if report.left_alone:
+        lines = [f"{path}: {reason}" for path, reason in sorted(report.left_alone.items())]
+        heading = "Left alone, because they cannot be changed safely:"
+        _print_list(console, heading, lines, max_lines=len(lines))
+    for line in report.without_path:
+        console.print(line)
+    if report.not_built:
+        heading = (
+            "Not in the warehouse, documented by what their YAML lists and their SQL says "
+            "(run `dbt build`):"
+        )
+        _print_list(console, heading, report.not_built)
+    if report.not_there:
+        lines = [f"{uid}: {', '.join(names)}" for uid, names in report.not_there.items()]
+        _print_list(console, "Columns that neither the warehouse nor the SQL has:", lines)
 
 
 def _stopped_line(error: LLMError, nodes: int) -> str:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -50,6 +51,9 @@ class HostName:
         """
         found: Any = sys.modules.get(self.module) or import_module(self.module)
         for part in self.name.split("."):
+            # A class without `__call__` would give that of its own class.
+            if isinstance(found, type) and not any(part in vars(c) for c in found.__mro__):
+                raise AttributeError(part)
             found = getattr(found, part)
         return found
 
@@ -94,8 +98,11 @@ class HostHook(HostName):
 
     def put(self, function: Callable[..., Any]) -> None:
         """Let another function stand where this one stands."""
-        owner = sys.modules.get(self.module) or import_module(self.module)
-        setattr(owner, self.name, function)
+        owner: Any = sys.modules.get(self.module) or import_module(self.module)
+        *path, last = self.name.split(".")
+        for part in path:
+            owner = getattr(owner, part)
+        setattr(owner, last, function)
 
     def _fault_of(self, found: Any) -> str | None:
         if _parameters(found) != self.parameters:
@@ -174,6 +181,7 @@ _given(
     *("dry_run", "add_progenitor_to_meta", "force_inherit_descriptions"),
     *("skip_inherit_descriptions", "use_unrendered_descriptions"),
     *("skip_add_columns", "skip_add_source_columns"),
+    *("output_to_lower", "output_to_upper", "models", "fqn"),
 )
 _given(
     "dbt_osmosis.core.config",
@@ -195,6 +203,9 @@ _host_llm_errors = {
 # Nodes, columns, settings
 
 selected_nodes = _called("node_filters", "_iter_candidate_nodes", 1)
+matches_path = _called("node_filters", "_is_file_match", 3)
+matches_fqn = _called("node_filters", "_is_fqn_match", 2)
+_normalize_column_name = _called("introspection", "normalize_column_name", 2)
 resolve_setting = _called("introspection", "resolve_setting", 2, "node", "col", "fallback")
 node_yaml = _called("node_yaml", "_get_node_yaml", 2)
 column_to_dict = _called("inheritance", "_column_to_dict", 1)
@@ -243,6 +254,7 @@ WRITER_HOOKS = (
     _stood_in_for(
         "schema.writer", "_render_yaml_bytes", "yaml_handler", "data", "*strip_eof_blank_lines"
     ),
+    _stood_in_for("sync_operations", "_group_sync_nodes", "context"),
     _stood_in_for("sync_operations", "_preflight_sync_group", "context", "nodes"),
     _stood_in_for("sync_operations", "_sync_node_group_to_yaml", "context", "nodes", "*commit"),
     _stood_in_for("sync_operations", "_sync_single_node_to_yaml", "context", "node", "*commit"),
@@ -250,11 +262,35 @@ WRITER_HOOKS = (
 )
 """What `host.minimal_writing` stands in for while a run goes on."""
 
+GET_COLUMNS_HOOK = _stood_in_for("introspection", "get_columns", "context", "relation")
+"""What the warehouse says of a table's columns: all passes ask it."""
+
+PIPELINE_HOOK = _stood_in_for("transforms", "TransformPipeline.__call__", "self", "context", "node")
+"""Runs all passes of a command over a project that is loaded."""
+
 CLIENT_HOOKS = (
     _stood_in_for("llm", "get_llm_client"),
     _stood_in_for("test_suggestions", "get_llm_client"),
 )
 """Where dbt-osmosis looks a client up; all its calls of a model begin there."""
+
+
+@contextmanager
+def standing_in(
+    hook: HostHook, make: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Let something stand where a function of the host's stands, as long as this is open.
+
+    Args:
+        hook: The function.
+        make: Takes it and returns what stands in for it.
+    """
+    host = hook.find()
+    hook.put(make(host))
+    try:
+        yield
+    finally:
+        hook.put(host)
 
 
 def names() -> tuple[HostName, ...]:
@@ -299,6 +335,11 @@ def share_errors() -> None:
         theirs = name.find()
         if not issubclass(ours, theirs):
             ours.__bases__ = (theirs,) if ours is LLMError else (*ours.__bases__, theirs)
+
+
+def normalized_name(context: Any, name: str) -> str:
+    """Return a column's name as dbt-osmosis compares it with those of the warehouse."""
+    return str(_normalize_column_name(name, context.project.runtime_cfg.credentials.type))
 
 
 def compile_node(context: Any, node: Any) -> str | None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dbt_osmosis_llm.host import compat
+from dbt_osmosis_llm.host import compat, unrendered
 from dbt_osmosis_llm.host.nodes import on_one_line
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 
@@ -85,4 +85,5 @@ def open_context(
         dry_run=True, catalog_path=catalog_path, models=list(models), fqn=list(fqn)
     )
     with compat.refactor_context(project=project, settings=settings) as context:
+        unrendered.put_back(context)
         yield context

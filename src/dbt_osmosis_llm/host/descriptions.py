@@ -34,6 +34,28 @@ def lists_all_columns(context: Any, node: Any) -> bool:
     return not skip
 
 
+def may_inherit(context: Any, node: Any, column: str) -> bool:
+    """Tell whether dbt-osmosis's settings let a column take another one's text over."""
+    return not compat.resolve_setting(
+        context,
+        "skip-inherit-descriptions",
+        node=node,
+        col=column,
+        fallback=context.settings.skip_inherit_descriptions,
+    )
+
+
+def written_name(context: Any, node: Any, column: str) -> str:
+    """Return a column's name as dbt-osmosis's sync writes it."""
+    for setting, case, fallback in (
+        ("output-to-upper", str.upper, context.settings.output_to_upper),
+        ("output-to-lower", str.lower, context.settings.output_to_lower),
+    ):
+        if compat.resolve_setting(context, setting, node=node, col=column, fallback=fallback):
+            return case(column)
+    return column
+
+
 def target_path(context: Any, node: Any) -> Path:
     """Return the YAML file that dbt-osmosis's sync writes a node to."""
     path: Path = compat.yaml_paths(context, node)[1]
@@ -79,17 +101,7 @@ def apply_texts(
 def _section_of(node: Any, document: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the part of a YAML document that describes a node, None when it has none yet."""
     if node.resource_type == "source":
-        sources = document.get("sources") or []
-        source = next((s for s in sources if s.get("name") == node.source_name), None)
-        if source is None:  # its name is Jinja
-            source, _ = compat.source_by_table(
-                sources,
-                table_name=node.name,
-                table_identifier=node.identifier,
-                schema_name=node.schema,
-                database_name=node.database,
-            )
-        tables = (source or {}).get("tables") or ()
+        tables = _source_of(node, document).get("tables") or ()
         return next((table for table in tables if table.get("name") == node.name), None)
     entry = _entry_of(node, document)
     version = getattr(node, "version", None)
@@ -97,6 +109,21 @@ def _section_of(node: Any, document: Mapping[str, Any]) -> dict[str, Any] | None
         return entry
     versions = entry.get("versions") or ()
     return next((v for v in versions if str(v.get("v")) == str(version)), None)
+
+
+def _source_of(node: Any, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a YAML document about a table's source, empty when it has none."""
+    sources = document.get("sources") or []
+    source = next((s for s in sources if s.get("name") == node.source_name), None)
+    if source is None:  # its name is Jinja
+        source, _ = compat.source_by_table(
+            sources,
+            table_name=node.name,
+            table_identifier=node.identifier,
+            schema_name=node.schema,
+            database_name=node.database,
+        )
+    return source or {}
 
 
 def _entry_of(node: Any, document: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -107,10 +134,24 @@ def _entry_of(node: Any, document: Mapping[str, Any]) -> dict[str, Any] | None:
 def yaml_document(context: Any, node: Any) -> Mapping[str, Any]:
     """Return what the YAML file that describes a node holds, as dbt has read it; empty for none."""
     path = getattr(node, "patch_path", None)
-    if node.resource_type == "source":
+    if node.resource_type in ("source", "test"):
         path = f"{node.package_name}://{node.original_file_path}"
     file = context.project.manifest.files.get(path) if path else None
     return getattr(file, "dict_from_yaml", None) or {}
+
+
+def source_section(context: Any, node: Any) -> Mapping[str, Any]:
+    """Return what the YAML file of a source table says of its source."""
+    return _source_of(node, yaml_document(context, node))
+
+
+def yaml_sections(context: Any, node: Any) -> list[Mapping[str, Any]]:
+    """Return what the YAML file of a node says of it: its own, then what holds for all versions."""
+    document = yaml_document(context, node)
+    sections: list[Mapping[str, Any]] = [_section_of(node, document) or {}]
+    if getattr(node, "version", None) is not None:
+        sections.append(_entry_of(node, document) or {})  # versions take over what it says
+    return sections
 
 
 def left_out(context: Any, node: Any, twice: Mapping[EntryPath, Sequence[Any]]) -> dict[str, str]:
@@ -139,7 +180,7 @@ def left_out(context: Any, node: Any, twice: Mapping[EntryPath, Sequence[Any]]) 
     reasons = {}
     for place, names in twice.items():
         key, name = place[-1]
-        if key == "columns" and place[:-1] in paths and not _are_columns(node, names):
+        if key == "columns" and place[:-1] in paths:
             reasons[plain_name(name)] = (
                 f"column {names[0]} of {node.name} is listed {_times(names)}"
             )
@@ -155,17 +196,14 @@ def entry_paths(node: Any) -> list[EntryPath]:
     return [entry] if version is None else [entry, (*entry, step_to("versions", version))]
 
 
-def _are_columns(node: Any, names: Sequence[Any]) -> bool:
-    """Tell whether names that differ by case alone are columns of their own, each listed once."""
-    return len({*names}) == len(names) and all(str(name) in node.columns for name in names)
-
-
 def _named(step: tuple[str, str]) -> str:
     return f"{step[0].removesuffix('s')} {step[1]}"
 
 
 def _times(names: Sequence[Any]) -> str:
-    return "twice" if len(names) == 2 else f"{len(names)} times"
+    times = "twice" if len(names) == 2 else f"{len(names)} times"
+    spellings = list(dict.fromkeys(map(str, names)))
+    return times if len(spellings) == 1 else f"{times}, as {' and '.join(spellings)}"
 
 
 def yaml_texts(context: Any, node: Any) -> dict[str, str]:
@@ -176,12 +214,8 @@ def yaml_texts(context: Any, node: Any) -> dict[str, str]:
     Returns:
         Lower-case column name to text; the empty name stands for the node itself.
     """
-    document = yaml_document(context, node)
-    sections = [_section_of(node, document) or {}]
-    if getattr(node, "version", None) is not None:
-        sections.append(_entry_of(node, document) or {})  # versions take over what it says
     found: dict[str, str] = {}
-    for section in sections:
+    for section in yaml_sections(context, node):
         _take_text(found, "", section)
         for column in section.get("columns") or ():
             if isinstance(column, Mapping):

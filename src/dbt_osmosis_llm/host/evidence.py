@@ -24,8 +24,9 @@ from dbt_osmosis_llm.evidence.promises import (
 )
 from dbt_osmosis_llm.evidence.sample import read_values
 from dbt_osmosis_llm.host import compat, descriptions
-from dbt_osmosis_llm.host.nodes import Nodes, display_name, relation_of
+from dbt_osmosis_llm.host.nodes import HOST_META, JINJA, Nodes, display_name, relation_of
 from dbt_osmosis_llm.host.queries import Queries
+from dbt_osmosis_llm.host.unrendered import Literals
 from dbt_osmosis_llm.llm.redaction import MASK, redact_secrets
 from dbt_osmosis_llm.synthesis.lock import LockFile
 
@@ -37,9 +38,6 @@ _MAX_USES = 3
 
 _MAX_META = 8
 _MAX_META_CHARS = 80
-_HOST_META = re.compile(r"dbt[-_]osmosis|osmosis_", re.IGNORECASE)
-"""Keys under which dbt-osmosis keeps its own settings and notes."""
-
 _SECRET_META = re.compile(
     r"pass(word|wd|phrase)|secret|token|credential|(api|access|private)[-_ ]?key", re.IGNORECASE
 )
@@ -71,6 +69,7 @@ class Gatherer:
         self._queries = queries
         self._lock = lock
         self._sample = sample
+        self._literals = Literals(context)
         self._uses: dict[str, dict[str, tuple[ColumnUse, ...]]] = {}
         # As they were before the run: which of several sources gets its text first is chance.
         self._source_texts = {
@@ -98,7 +97,7 @@ class Gatherer:
             description=self._nodes.readable(node.description),
             source_description=self._nodes.readable(getattr(node, "source_description", None)),
             materialization=getattr(node.config, "materialized", None),
-            tags=tuple(sorted(node.tags or ())),
+            tags=tuple(sorted(t for t in node.tags or () if self._literals.stands(t, node))),
             sql=sql,
             facts=facts,
             columns=tuple(self._columns(node, tests, values)),
@@ -164,7 +163,13 @@ class Gatherer:
                 data_type=column.data_type or types.get(key),
                 description=self._nodes.readable(column.description),
                 tests=promises_of_column(name, tests, _constraints(column)),
-                tags=tuple(sorted({*(column.tags or ()), *_column_config(column, "tags", ())})),
+                tags=tuple(
+                    sorted(
+                        tag
+                        for tag in {*(column.tags or ()), *_column_config(column, "tags", ())}
+                        if not JINJA.search(tag)
+                    )
+                ),
                 meta=_short_meta({**(column.meta or {}), **_column_config(column, "meta", {})}),
                 uses=uses.get(key, ()),
                 values=known_values.get(key, ()),
@@ -276,7 +281,10 @@ class Gatherer:
             if attached:
                 arguments = node.test_metadata.kwargs
                 column = node.column_name or str(arguments.get("column_name") or "")
-                test = DataTest(node.test_metadata.name, arguments, column, node.config.where)
+                where = node.config.where
+                if where and not self._literals.stands(where, node):
+                    where = "a condition of the project holds"  # of what a variable is today
+                test = DataTest(node.test_metadata.name, arguments, column, where)
                 tests.setdefault(attached, []).append(test)
         return tests
 
@@ -295,9 +303,11 @@ def _short_meta(meta: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for key in sorted(map(str, meta)):
         value = meta.get(key)
-        if not isinstance(value, (str, int, float)) or _HOST_META.match(key):
+        if not isinstance(value, (str, int, float)) or HOST_META.match(key):
             continue
         text = " ".join(str(value).split())
+        if JINJA.search(text):  # as its file has it, see `unrendered`
+            continue
         is_secret = _SECRET_META.search(key) or MASK in redact_secrets(f"{key}: {text}")
         if text and len(text) <= _MAX_META_CHARS and not is_secret:
             found[key] = text

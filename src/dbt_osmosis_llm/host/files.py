@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from dbt_osmosis_llm.host.selection import Selection
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
 from dbt_osmosis_llm.synthesis.safe_text import clean_text
 from dbt_osmosis_llm.writing import EntryPath, doubled
+
+_MOST_NAMED = 10
+_OUTSIDE = "it would lie outside of the project, where nothing is written"
 
 
 class Files:
@@ -59,7 +63,9 @@ class Files:
         if node_id not in self._left_out:
             reasons = self._listed_twice(node)
             path = self.path(node)
-            if "" not in reasons and path is not None:
+            if "" not in reasons and node_id in self.without_path:
+                reasons = {"": self.without_path[node_id]}
+            elif "" not in reasons and path is not None:
                 refused = self._refused_in(path.resolve()).get(node_id)
                 if refused is not None:
                     reasons = {"": f"{node.name} cannot be changed: {refused}"}
@@ -67,6 +73,27 @@ class Files:
             if "" in reasons and self._writing is not None:
                 self._writing.nodes_left_alone.add(node_id)
         return self._left_out[node_id]
+
+    def lacking(self, node: Any) -> list[str]:
+        """Return the columns, and an empty name for the node, without a text in dbt or in its file.
+
+        They differ where a file holds an entry twice.
+        """
+        written, lacks_text = self.texts_in_yaml(node), self._tables.lacks_text
+        texts = {"": node.description} | {n: c.description for n, c in node.columns.items()}
+        return [
+            name
+            for name, text in texts.items()
+            if lacks_text(text) or lacks_text(written.get(plain_name(name)))
+        ]
+
+    def texts_left_alone(self, node: Any) -> dict[str, str]:
+        """Return the texts that a node lacks and that are not written, each with the reason."""
+        reasons = self.left_out(node)
+        if not reasons:
+            return {}
+        found = ((n, reasons.get("", reasons.get(plain_name(n)))) for n in self.lacking(node))
+        return {name: reason for name, reason in found if reason is not None}
 
     def _listed_twice(self, node: Any) -> Mapping[str, str]:
         if node.unique_id not in self._twice:
@@ -135,7 +162,9 @@ class Files:
     def finish(self, node: Any) -> bool:
         """Write a node's file if nothing of it is open any more; tell whether it was written."""
         self._quote_jinja(node)
-        path = self._path_of[node.unique_id]
+        path = self._path_of.get(node.unique_id)
+        if path is None:
+            return False
         self._unfinished[path].discard(node.unique_id)
         if self._unfinished[path] or path not in self._with_texts:
             return False
@@ -153,6 +182,8 @@ class Files:
             text = column.description or ""
             if not JINJA.search(text) or DOC_REFERENCE.fullmatch(text.strip()):
                 continue
+            if self._writing is not None and text in self._writing.with_jinja:
+                continue
             is_raw = compat.resolve_setting(
                 self._context,
                 "use-unrendered-descriptions",
@@ -168,12 +199,50 @@ class Files:
 
     @cached_property
     def _path_of(self) -> dict[str, Path]:
-        selected = self._selection.nodes.items()
-        written = {uid: n for uid, n in selected if descriptions.is_written(self._context, n)}
-        return {
-            uid: descriptions.target_path(self._context, node).resolve()
-            for uid, node in written.items()
-        }
+        paths = ((uid, self.path(node)) for uid, node in self._selection.written.items())
+        return {uid: path.resolve() for uid, path in paths if path is not None}
+
+    @cached_property
+    def without_path(self) -> dict[str, str]:
+        """The nodes that lack a text and have no file for it, each with the reason."""
+        reasons: dict[str, str] = {}
+        for node_id, node in self._selection.written.items():
+            texts = (node.description, *(c.description for c in node.columns.values()))
+            if any(map(self._tables.lacks_text, texts)):
+                with self._path_fault(node_id, reasons):
+                    descriptions.target_path(self._context, node)
+        return reasons
+
+    @staticmethod
+    @contextmanager
+    def _path_fault(node_id: str, reasons: dict[str, str]) -> Iterator[None]:
+        try:
+            yield
+        except compat.host_error() as error:
+            is_outside = "outside project root" in str(error)
+            reason = _OUTSIDE if is_outside else first_line(error).rstrip(".")
+            reasons[node_id] = reason
+
+    def how_to_give_paths(self) -> list[str]:
+        """Return the lines to say about the nodes that have no file, and what to do."""
+        if not self.without_path:
+            return []
+        names = list(self.without_path)
+        shown = ", ".join(names[:_MOST_NAMED])
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        reason = self.without_path[names[0]]
+        lines = [f"dbt-osmosis knows no YAML file for {shown}{more}: {reason}."]
+        kinds = {self._selection.nodes[uid].resource_type.value for uid in names}
+        project = self._context.project.runtime_cfg.project_name
+        if all(reason == _OUTSIDE for reason in self.without_path.values()):
+            lines.append("Give them entries in a YAML file of the project by hand.")
+        else:
+            keys = " and ".join(f"'{kind}s:'" for kind in sorted(kinds))
+            lines.append(
+                f"Set '+dbt-osmosis: \"_{{model}}.yml\"' for it in dbt_project.yml, under {keys} "
+                f"and '{project}:'."
+            )
+        return lines
 
     @cached_property
     def _unfinished(self) -> dict[Path, set[str]]:
@@ -189,21 +258,16 @@ class Files:
             lacks_something: Whether a node, by its unique id, lacks a text.
 
         Raises:
-            LLMConfigError: dbt-osmosis has no YAML path for a node, or cannot write there.
+            LLMConfigError: dbt-osmosis has no YAML path for any node, or cannot write there.
         """
         for node in self._selection.written.values():
             self.left_out(node)  # also of those that lack nothing: dbt-osmosis would write them
-        for node_id, node in self._selection.nodes.items():
-            if not lacks_something(node_id):
-                continue
-            try:
-                path = descriptions.target_path(self._context, node)
-            except compat.host_error() as error:
-                raise LLMConfigError(
-                    f"dbt-osmosis knows no YAML file for {node_id}: {first_line(error)}. "
-                    "Set '+dbt-osmosis: \"_{model}.yml\"' for it in dbt_project.yml."
-                ) from None
-            path = path.resolve()
+        lacking = [uid for uid in self._selection.written if lacks_something(uid)]
+        if self.without_path and not self._path_of:
+            raise LLMConfigError(" ".join(self.how_to_give_paths()))
+        for node_id in lacking:
+            node = self._selection.nodes[node_id]
+            path = descriptions.target_path(self._context, node).resolve()
             folder = next(parent for parent in path.parents if parent.exists())
             if not os.access(folder, os.W_OK):
                 raise LLMConfigError(f"{path} cannot be written: no permission in {folder}.")
@@ -242,11 +306,7 @@ class Files:
             said = [unsafe[path]] if path in unsafe else [*self.left_out(node).values()]
             if not said:
                 continue
-            written = self.texts_in_yaml(node)
-            names = {"", *map(plain_name, node.columns)}
-            if path not in unsafe and "" not in self.left_out(node):
-                names &= {*self.left_out(node)}
-            is_stale = bool(old_texts(node_id))
-            if is_stale or any(self._tables.lacks_text(written.get(name)) for name in names):
+            is_lacking = self.lacking(node) if path in unsafe else self.texts_left_alone(node)
+            if is_lacking or old_texts(node_id):
                 reasons.setdefault(str(path), []).extend(said)
         return {path: "; ".join(dict.fromkeys(said)) for path, said in sorted(reasons.items())}

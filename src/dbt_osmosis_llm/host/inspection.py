@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from dbt_osmosis_llm.evidence.names import plain_name
@@ -12,6 +14,7 @@ from dbt_osmosis_llm.host.nodes import DOC_REFERENCE, Nodes, display_name, is_ep
 from dbt_osmosis_llm.host.project import HostProject
 from dbt_osmosis_llm.synthesis.freshness import Findings
 from dbt_osmosis_llm.synthesis.ports import TextPlace
+from dbt_osmosis_llm.writing import EntryPath, lines, step_to
 
 
 def table_names(tables: Nodes) -> dict[str, tuple[str, ...]]:
@@ -30,6 +33,7 @@ class HostInspection:
         self._project = project
         self._context = project.context
         self._tables = project.tables
+        self._lines: dict[str, dict[EntryPath, int]] = {}
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """Return what people call each table of the project and its packages, by unique id."""
@@ -58,6 +62,30 @@ class HostInspection:
         root = self._context.project.runtime_cfg.project_root
         return "" if path is None else os.path.relpath(path, root)
 
+    def line(self, node_id: str, column: str = "") -> int | None:
+        """Return the line, from 1, of an entry in its YAML file, None for one that has none.
+
+        Without an entry for the column it is that of the table.
+        """
+        node, file = self._tables.by_id[node_id], self.yaml_file(node_id)
+        if file not in self._lines:
+            path = Path(self._context.project.runtime_cfg.project_root, file)
+            with suppress(OSError, UnicodeDecodeError):
+                self._lines[file] = lines(path.read_bytes().decode())
+        known = self._lines.get(file, {})
+        places = list(reversed(descriptions.entry_paths(node)))
+        if column:
+            step = step_to("columns", column)
+            places = [*((*place, step) for place in places), *places]
+        return next((known[place] for place in places if place in known), None)
+
+    def repository_file(self, node_id: str) -> str:
+        """Return the YAML file for a node's texts, from the root of the git repository."""
+        file = self.yaml_file(node_id)
+        root = Path(self._context.project.runtime_cfg.project_root).resolve()
+        folders = (folder for folder in (root, *root.parents) if (folder / ".git").exists())
+        return str(root.relative_to(next(folders, root)) / file) if file else ""
+
     def text_place(self, node_id: str, column: str = "") -> TextPlace | None:
         """Return where the text of a node or a column stands, None for one that no file has."""
         node = self._tables.by_id[node_id]
@@ -84,10 +112,16 @@ class HostInspection:
 
     def findings(self) -> Iterator[Findings]:
         """Yield what is wrong with the texts of each selected table, without a model."""
-        for node_id, node in self._project.selection.written.items():
-            missing = self._project.missing(node_id)
-            names = [*([""] if missing.description else ()), *missing.columns]
-            yield self._project.provenance.findings(node, names, self.yaml_file(node_id))
+        project = self._project
+        for node_id, node in project.selection.written.items():
+            missing = project.missing(node_id)
+            yield project.provenance.findings(
+                node,
+                [*([""] if missing.description else ()), *missing.columns],
+                self.yaml_file(node_id),
+                left_alone=project.files.texts_left_alone(node),
+                not_there=project.not_there(node_id),
+            )
 
     def orphaned_nodes(self) -> list[str]:
         """Return the tables with texts of ours that do not exist any more."""

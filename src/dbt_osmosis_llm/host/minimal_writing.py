@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from dbt_osmosis_llm.evidence.fingerprint import hash_of
 from dbt_osmosis_llm.host import compat
-from dbt_osmosis_llm.host.descriptions import target_path
+from dbt_osmosis_llm.host.descriptions import is_written, target_path
 from dbt_osmosis_llm.writing import (
     LISTS,
     EntryPath,
@@ -46,6 +46,8 @@ class MinimalWriting:
         """Files that hold what they should already."""
         self.own_references: Mapping[str, str] = {}
         """References to docs blocks of ours, each with the block's text."""
+        self.with_jinja: frozenset[str] = frozenset()
+        """Texts that hold Jinja as their files have it, see `host.unrendered`."""
         self._safe: set[Path] = set()
         self._synced: dict[Path, str] = {}
         """File to a hash of what its nodes said when it was written."""
@@ -55,9 +57,8 @@ class MinimalWriting:
         """Change files by their text as long as this is open."""
         with ExitStack() as stack:
             for hook in compat.WRITER_HOOKS:
-                host = hook.find()
-                stack.callback(hook.put, host)
-                hook.put(getattr(self, hook.name.lstrip("_"))(host))
+                make = getattr(self, hook.name.lstrip("_"))
+                stack.enter_context(compat.standing_in(hook, make))
             yield
 
     def is_safe(self, path: Path) -> bool:
@@ -142,6 +143,19 @@ class MinimalWriting:
             return changed
 
         return render
+
+    def group_sync_nodes(self, host: Callable[..., Any]) -> Callable[..., Any]:
+        """Put nodes together by their files, past those that have none: they stop no other."""
+
+        def group(context: Any) -> list[list[Any]]:
+            groups: dict[Path, list[Any]] = {}
+            for _, node in compat.selected_nodes(context):
+                path = _target(context, [node]) if is_written(context, node) else None
+                if path is not None:
+                    groups.setdefault(path, []).append(node)
+            return list(groups.values())
+
+        return group
 
     def preflight_sync_group(self, host: Callable[..., None]) -> Callable[..., None]:
         """Leave a file alone that dbt-osmosis cannot read or would not write."""

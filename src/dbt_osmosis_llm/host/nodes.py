@@ -13,6 +13,9 @@ DOC_REFERENCE = re.compile(
     r"\{\{\s*doc\(\s*['\"]([^'\"]+)['\"]\s*(?:,\s*['\"]([^'\"]+)['\"]\s*)?\)\s*\}\}"
 )
 JINJA = re.compile(r"\{[{%#]")
+HOST_META = re.compile(r"dbt[-_]osmosis|osmosis_", re.IGNORECASE)
+"""Keys under which dbt-osmosis keeps its own settings and notes."""
+
 _TABLES = ("model", "seed", "source", "snapshot")
 
 

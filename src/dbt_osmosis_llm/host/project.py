@@ -10,7 +10,7 @@ from dbt_osmosis_llm.evidence.facts import QueryFacts
 from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence
-from dbt_osmosis_llm.host import compat, descriptions
+from dbt_osmosis_llm.host import compat, descriptions, passes
 from dbt_osmosis_llm.host.docs_blocks import DocsBlocks
 from dbt_osmosis_llm.host.evidence import Gatherer
 from dbt_osmosis_llm.host.files import Files
@@ -19,9 +19,10 @@ from dbt_osmosis_llm.host.nodes import JINJA, Nodes
 from dbt_osmosis_llm.host.provenance import Provenance, Refresh
 from dbt_osmosis_llm.host.queries import Queries
 from dbt_osmosis_llm.host.selection import Selection
-from dbt_osmosis_llm.synthesis.copying import Copy
+from dbt_osmosis_llm.synthesis.copying import Copy, decided_by_lineage, origins
 from dbt_osmosis_llm.synthesis.lock import LockFile
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
+from dbt_osmosis_llm.synthesis.report import RunReport
 
 
 class HostProject:
@@ -75,20 +76,78 @@ class HostProject:
         """
         if self._writing is not None:
             self._writing.own_references = DocsBlocks(self.context).references()
+        self._take_back_by_name()
         if any(self.provenance.lock):
             self.provenance.carry_renamed(self.selection.written)
             if refresh is not None:
                 self.provenance.set_aside(self.selection.written, refresh)
         self.files.check_targets(self.missing)
 
+    def _take_back_by_name(self) -> None:
+        """Empty the columns that dbt-osmosis's inheritance has filled with another column's text.
+
+        It goes by names alone, and a run that knows better gives no column such a text. The next
+        one must not either: it finds the texts of this one upstream.
+        """
+        selected = set(self.selection.order)
+        for node_id, node in self.selection.written.items():
+            new = self._texts_by_name(node)
+            if not new:
+                continue
+            evidence = self.evidence(node_id)
+            for name in decided_by_lineage(evidence, new, selected):
+                lineage = evidence.facts.column(name)
+                if lineage is None:
+                    continue
+                if lineage.is_plain:
+                    texts = [
+                        self._texts_of(t.unique_id, c) for t, c in origins(evidence, lineage) if t
+                    ]
+                    is_its_own = all(new[name] in each for each in texts)
+                else:
+                    # What people wrote of a column of that name is a guess as good as ever.
+                    is_its_own = not self._is_generated(node_id, name, new[name])
+                if not is_its_own:
+                    node.columns[name].description = ""
+
+    def _texts_by_name(self, node: Any) -> dict[str, str]:
+        """Return the texts that columns have from upstream, by their names, and not from a file."""
+        written, lacks_text = self.files.texts_in_yaml(node), self.tables.lacks_text
+        forced = self.context.settings.force_inherit_descriptions
+        new = {
+            name: column.description
+            for name, column in node.columns.items()
+            if not lacks_text(column.description) and lacks_text(written.get(plain_name(name)))
+        }
+        ancestors = self.ancestors(node.unique_id) if new else ()
+        return {
+            name: text
+            for name, text in new.items()
+            # Else it is the warehouse's comment, or the very setting that wants it so.
+            if any(text in self._texts_of(uid, name) for uid in ancestors)
+            and not self._setting("force-inherit-descriptions", node, name, forced)
+        }
+
+    def _texts_of(self, node_id: str, column: str) -> set[str]:
+        """Return the text of a column, as dbt has it and as its file does."""
+        node = self.tables.by_id[node_id]
+        found = (c for n, c in node.columns.items() if plain_name(n) == plain_name(column))
+        raw = self.files.texts_in_yaml(node).get(plain_name(column))
+        return {*(column.description for column in found), *([raw] if raw else [])} - {""}
+
+    def _is_generated(self, node_id: str, column: str, text: str) -> bool:
+        """Tell whether all columns of a name upstream that have a text have it from a model."""
+        lock = self.provenance.lock
+        return all(
+            lock.ours(uid, name, self.tables.readable(text))
+            for uid in self.ancestors(node_id)
+            for name in self.tables.by_id[uid].columns
+            if plain_name(name) == plain_name(column) and text in self._texts_of(uid, name)
+        )
+
     def prepare(self) -> None:
         """Let dbt-osmosis add, inherit and sort columns, as its command does before ours begins."""
-        nodes = [self._node(node_id) for node_id in self.selection.order]
-        for _ in self.context.pool.map(partial(compat.inject_missing_columns, self.context), nodes):
-            pass  # the pool: each of them may ask the warehouse
-        for step in (compat.inherit_columns, compat.sort_columns):
-            for node in nodes:
-                step(self.context, node)
+        passes.prepare(self.context, [self._node(node_id) for node_id in self.selection.order])
 
     def end(self, *, docs_blocks: bool = False) -> None:
         """Write the lock file, and what else the whole run decides.
@@ -99,11 +158,24 @@ class HostProject:
         if self.context.settings.dry_run:
             return
         written = self.selection.written
+        for node_id, node in written.items():
+            if self.queries.database_columns(node):
+                self.provenance.note_not_there(node_id, self.not_there(node_id))
         known = [*self.tables.by_id, *self.context.project.manifest.disabled]
         self.provenance.tidy(written, known)
         self.provenance.keep(written)
         if docs_blocks:
             DocsBlocks(self.context).share(written, self.provenance)
+
+    def say_what_is_left_out(self, report: RunReport) -> None:
+        """Note in a report what was not documented, or by less than there could be, and why."""
+        written = self.selection.written
+        report.not_read = dict(self.queries.read_failures)
+        report.left_alone = self.files.left_alone(self.provenance.old_texts)
+        report.without_path = self.files.how_to_give_paths()
+        report.not_there = {uid: names for uid in written if (names := self.not_there(uid))}
+        report.not_built = [uid for uid, n in written.items() if self.queries.is_not_built(n)]
+        report.unmatched = self.selection.unmatched
 
     # The graph
 
@@ -149,12 +221,11 @@ class HostProject:
         lacks_text = self.tables.lacks_text
         lacking = [n for n, column in node.columns.items() if lacks_text(column.description)]
         left_out = self.files.left_out(node)
+        not_there = self.not_there(node_id) if lacking else ()
         lacking = [
-            name
-            for name in lacking
-            if plain_name(name) not in left_out and not self._is_gone(node, name)
+            name for name in lacking if plain_name(name) not in left_out and name not in not_there
         ]
-        if not lacking and not lacks_text(node.description):
+        if (not lacking and not lacks_text(node.description)) or "" in left_out:
             return Missing()
         if not self.files.can_be_written(node):
             return Missing()
@@ -179,15 +250,32 @@ class HostProject:
         """
         return self._uses_answers and self.provenance.is_unknown(node_id, column)
 
-    def _is_gone(self, node: Any, column: str) -> bool:
-        """Tell whether a column stands in the YAML alone: neither warehouse nor SQL has it."""
-        name = plain_name(column)
-        known = self.queries.database_columns(node)
-        if not known or "." in name or name in {plain_name(other) for other in known}:
-            return False
-        sql, facts = self.queries.query(node)
-        # It may be newer than the table in the warehouse.
-        return (sql is None or bool(facts.columns)) and facts.column(name) is None
+    def not_there(self, node_id: str) -> tuple[str, ...]:
+        """Return the columns without a text that neither the warehouse nor the SQL has.
+
+        Where the warehouse is not read, what a run has noted counts for what the SQL cannot tell.
+        """
+        node = self._node(node_id)
+        lacking = [
+            name
+            for name, column in node.columns.items()
+            if self.tables.lacks_text(column.description) and "." not in name
+        ]
+        if not lacking:
+            return ()
+        known = {plain_name(name) for name in self.queries.database_columns(node)}
+        if known and all(plain_name(name) in known for name in lacking):
+            return ()
+        # A column may be newer than the table in the warehouse.
+        sql, facts = self.queries.query(node) if known else self.queries.declared(node)
+        shows_all = facts.is_complete or (bool(known) and (sql is None or bool(facts.columns)))
+        return tuple(
+            name
+            for name in lacking
+            if plain_name(name) not in known
+            and facts.column(plain_name(name)) is None
+            and (shows_all or self.provenance.is_not_there(node_id, name))
+        )
 
     # Texts that need no model
 
@@ -219,7 +307,7 @@ class HostProject:
         taken = []
         for copy in copies:
             setting = partial(self._setting, node=node, column=copy.column)
-            if setting("skip-inherit-descriptions", fallback=settings.skip_inherit_descriptions):
+            if not descriptions.may_inherit(self.context, node, copy.column):
                 continue
             origin = self.tables.by_id[copy.origin_id]
             # As dbt-osmosis has it: its references to doc blocks stay what they are.

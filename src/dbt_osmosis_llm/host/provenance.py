@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal
 
 from dbt_osmosis_llm._log import logger
@@ -37,6 +38,20 @@ def _old_evidence(entry: LockEntry) -> tuple[str, str]:
     """Return what a text was written from, as `Provenance._made_of` has it."""
     definition, upstream, *_ = [*entry.evidence.split("."), "", ""]
     return definition, upstream
+
+
+def _owner(node: Any, name: str) -> tuple[str, Any]:
+    """Return a column by its name on record, and its name; the node itself for an empty one.
+
+    None for one that is not there. Options of dbt-osmosis may change the case of a name.
+    """
+    if not name:
+        return name, node
+    if name in node.columns:
+        return name, node.columns[name]
+    plain = plain_name(name)
+    found = ((n, column) for n, column in node.columns.items() if plain_name(n) == plain)
+    return next(found, (name, None))
 
 
 class Provenance:
@@ -68,6 +83,7 @@ class Provenance:
         """Node to column to the table and column that its text is from; empty for a model's."""
         self._inherited: dict[str, set[str]] = {}
         self._unknown: dict[str, set[str]] = {}
+        self._not_there: dict[str, set[str]] = {}
         self._set_aside: dict[str, dict[str, str]] = {}
         self._last_write_s = time.monotonic()
         self._pause_s = _LEAST_PAUSE_S
@@ -88,7 +104,10 @@ class Provenance:
             for name, entry, text in self.ours(nodes[node_id])
             if refresh == "all-generated"
             or freshness.change(node_id, name, entry)
-            or freshness.conflict(node_id, name, text)
+            or (
+                descriptions.may_inherit(self._context, nodes[node_id], name)
+                and freshness.conflict(node_id, name, text)
+            )
         ]
         for node_id, name in chosen:
             node = nodes[node_id]
@@ -128,7 +147,7 @@ class Provenance:
         # Any two constants are alike, and so are any two columns of which nothing is known.
         if lineage is None or lineage.kind in (ColumnKind.LITERAL, ColumnKind.UNKNOWN):
             return None
-        if name in self.lock.of_node(node.unique_id):
+        if self.lock.knows(node.unique_id, name):
             return None  # it was there beside the one that is gone
         made = freshness.fingerprint(node.unique_id, name)
         return None if made is None else (made.definition, made.upstream)
@@ -180,6 +199,15 @@ class Provenance:
     def note_unknown(self, node_id: str, columns: Iterable[str]) -> None:
         """Remember that the model could not write texts; asking again would change nothing."""
         self._unknown.setdefault(node_id, set()).update(columns)
+
+    def note_not_there(self, node_id: str, columns: Iterable[str]) -> None:
+        """Remember the columns that the warehouse lacks: without it nobody could tell later."""
+        self._not_there.setdefault(node_id, set()).update(columns)
+
+    def is_not_there(self, node_id: str, column: str) -> bool:
+        """Tell whether a column was in no warehouse when a run last looked."""
+        entry = self.lock.unknown(node_id, column)
+        return entry is not None and not entry.model
 
     def is_unknown(self, node_id: str, column: str) -> bool:
         """Tell whether the same model could not write a text from the same evidence before."""
@@ -239,12 +267,21 @@ class Provenance:
                 continue
             by_model = {} if origin else self._by_model
             entry = LockEntry.of(text, found, origin=origin, date=date, **by_model)
-            self.lock.put(node_id, name, entry)
-        for name in self._unknown.get(node_id, ()):
-            owner = node.columns.get(name) if name else node
-            found = freshness.fingerprint(node_id, name)
-            if found is not None and owner is not None and self._lacks(owner.description):
-                self.lock.put(node_id, name, LockEntry.of("", found, date=date, **self._by_model))
+            self.lock.put(node_id, self._written_name(node, name), entry)
+        for names, model in (
+            (self._unknown.get(node_id, ()), self._by_model),
+            (self._not_there.get(node_id, ()), {}),
+        ):
+            for name in names:
+                owner = node.columns.get(name) if name else node
+                found = freshness.fingerprint(node_id, name)
+                if found is not None and owner is not None and self._lacks(owner.description):
+                    entry = LockEntry.of("", found, date=date, **model)
+                    self.lock.put(node_id, self._written_name(node, name), entry)
+
+    def _written_name(self, node: Any, name: str) -> str:
+        """Return a column's name as its file will have it."""
+        return descriptions.written_name(self._context, node, name) if name else ""
 
     @property
     def _by_model(self) -> dict[str, str]:
@@ -272,12 +309,13 @@ class Provenance:
         known = set(known_ids)
         for node_id, name in list(self.lock):
             node = nodes.get(node_id)
+            owner = _owner(node, name)[1] if node is not None else None
             if node is None:
                 is_gone = node_id not in known
-            elif name and name not in node.columns:
+            elif owner is None:
                 is_gone = True
             else:
-                text = self._gatherer.readable((node.columns[name] if name else node).description)
+                text = self._gatherer.readable(owner.description)
                 find = (
                     self.lock.ours(node_id, name, text)
                     if text
@@ -289,36 +327,51 @@ class Provenance:
 
     # What there is
 
-    def findings(self, node: Any, missing: Iterable[str], file: str) -> Findings:
+    def findings(
+        self,
+        node: Any,
+        missing: Sequence[str],
+        file: str,
+        *,
+        left_alone: Mapping[str, str] = MappingProxyType({}),
+        not_there: Sequence[str] = (),
+    ) -> Findings:
         """Return what is wrong with the texts of a node.
 
         Args:
             node: Of the manifest.
             missing: Columns that lack a text, an empty name for the table's own.
             file: Of its texts.
+            left_alone: Those that no run can write, each with the reason.
+            not_there: Those that exist in the YAML alone.
         """
         node_id, freshness = node.unique_id, self._freshness
         evidence = self._gatherer.declared(node_id)
         known = {plain_name(name) for name in node.columns}
         made = evidence.facts.columns if evidence else {}
-        if not descriptions.lists_all_columns(self._context, node):
+        if "" in left_alone or not descriptions.lists_all_columns(self._context, node):
             made = {}  # no run would add them either
-        unlisted = [name for name in made if plain_name(name) not in known]
+        not_listed = [name for name in made if plain_name(name) not in known]
         ours = self.ours(node)
         gone = {name for name, _, _ in self._gone(node)}
         entries = self.lock.of_node(node_id).items()
-        gone |= {name for name, entry in entries if entry.text and name not in ("", *node.columns)}
+        gone |= {name for name, entry in entries if entry.text and _owner(node, name)[1] is None}
         kept = [one for one in ours if one[0] not in gone]
         conflicts = {
             name: other
             for name, _, text in kept
-            if name and (other := freshness.conflict(node_id, name, text))
+            if name
+            and descriptions.may_inherit(self._context, node, name)
+            and (other := freshness.conflict(node_id, name, text))
         }
         return Findings(
             node_id,
             file,
-            texts=1 + len(node.columns) + len(unlisted),
-            missing=(*missing, *unlisted),
+            texts=1 + len(node.columns) - len(not_there),
+            missing=tuple(missing),
+            left_alone=dict(left_alone),
+            not_listed=tuple(not_listed),
+            not_there=tuple(not_there),
             stale={
                 name: change
                 for name, entry, _ in kept
@@ -335,12 +388,12 @@ class Provenance:
         return Freshness(self._gatherer.declared, self.lock)
 
     def ours(self, node: Any) -> list[tuple[str, LockEntry, str]]:
-        """Return the texts of a node that are ours: column, entry and text."""
+        """Return the texts of a node that are ours: column as the node has it, entry and text."""
         found = []
-        for name, entry in self.lock.of_node(node.unique_id).items():
-            owner = node.columns.get(name) if name else node
+        for noted, entry in self.lock.of_node(node.unique_id).items():
+            name, owner = _owner(node, noted)
             text = self._gatherer.readable(owner.description) if owner is not None else ""
-            if self.lock.ours(node.unique_id, name, text):
+            if self.lock.ours(node.unique_id, noted, text):
                 found.append((name, entry, text))
         return found
 

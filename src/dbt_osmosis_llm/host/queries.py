@@ -97,6 +97,11 @@ class Queries:
         finally:
             node.config.full_refresh = full_refresh
 
+    def is_not_built(self, node: Any) -> bool:
+        """Tell whether the warehouse, where it is read, has no table of a node's."""
+        is_read = not self._context.project.config.disable_introspection
+        return is_read and not is_ephemeral(node) and not self.database_columns(node)
+
     def database_columns(self, node: Any) -> dict[str, str]:
         """Return column name to type as the catalog or the warehouse has them, asked for once.
 

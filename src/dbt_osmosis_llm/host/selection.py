@@ -46,6 +46,23 @@ class Selection:
         return ordered
 
     @cached_property
+    def unmatched(self) -> list[str]:
+        """What of the selection, as it was typed, matches no table."""
+        settings, root = self._context.settings, self._context.project.runtime_cfg.project_root
+        nodes = self._tables.by_id.values()
+        paths = (
+            str(path)
+            for path in settings.models or ()
+            if not any(compat.matches_path(node, [path], root) for node in nodes)
+        )
+        fqns = (
+            name
+            for name in settings.fqn or ()
+            if not any(compat.matches_fqn(node, [name]) for node in nodes)
+        )
+        return [*paths, *fqns]
+
+    @cached_property
     def written(self) -> dict[str, Any]:
         """The selected nodes whose descriptions go to a file, parents before children."""
         nodes = ((node_id, self.nodes[node_id]) for node_id in self.order)

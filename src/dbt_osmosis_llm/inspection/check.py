@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dbt_osmosis_llm.synthesis.freshness import Change, Findings
@@ -23,6 +23,8 @@ class CheckReport:
     tables: Sequence[Findings]
     orphaned: Sequence[str]
     """Tables that do not exist any more."""
+    place: Callable[[str, str], tuple[str, int | None]] = lambda node_id, column: ("", None)
+    """Returns the file of a text, from the root of the repository, and the line of its entry."""
 
     @property
     def texts(self) -> int:
@@ -32,7 +34,12 @@ class CheckReport:
     @property
     def missing(self) -> int:
         """Return how many there are not."""
-        return sum(len(table.missing) for table in self.tables)
+        return sum(len(table.missing) + len(table.left_alone) for table in self.tables)
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Tell whether a table cannot be documented as a whole yet, which is no fault of a text."""
+        return any(t.not_listed or t.not_there or t.is_unknown for t in self.tables)
 
     @property
     def coverage(self) -> float:
@@ -49,11 +56,17 @@ class CheckReport:
         stale = sum(len(table.stale) for table in self.tables)
         orphaned = sum(len(table.orphaned) for table in self.tables) + len(self.orphaned)
         conflicting = sum(len(table.conflicting) for table in self.tables)
+        unsettled = {
+            "not listed": sum(len(table.not_listed) for table in self.tables),
+            "not there": sum(len(table.not_there) for table in self.tables),
+            "not checked": sum(table.is_unknown for table in self.tables),
+        }
+        more = "".join(f", {count} {words}" for words, count in unsettled.items() if count)
         return (
             f"{len(self.tables)} table{'' if len(self.tables) == 1 else 's'}, "
             f"{self.texts - self.missing} of {self.texts} texts ({self.coverage:.1f} %): "
             f"{self.missing} missing, {stale} stale, {orphaned} orphaned, "
-            f"{conflicting} conflicting."
+            f"{conflicting} conflicting{more}."
         )
 
 
@@ -84,6 +97,28 @@ def faults_of(table: Findings) -> Iterator[Fault]:
         yield Fault("conflicting", name, f"it is {other}, whose text differs")
     for name in table.orphaned:
         yield Fault("orphaned", name, "the column does not exist any more")
+
+
+@dataclass(frozen=True)
+class State:
+    """What keeps columns, or a whole table, from being documented, and what to do."""
+
+    kind: str
+    """``not listed``, ``not there`` or ``not checked``."""
+    columns: tuple[str, ...]
+    remedy: str
+
+
+def states_of(table: Findings) -> Iterator[State]:
+    """Yield why a table cannot be documented as a whole yet."""
+    if table.is_unknown:
+        yield State("not checked", (), "its SQL does not compile; `dbt compile` says why")
+    if table.not_listed:
+        remedy = "in the SQL alone; `dbt build`, then a run adds them"
+        yield State("not listed", table.not_listed, remedy)
+    if table.not_there:
+        remedy = "in the YAML alone; `dbt build`, or take them out"
+        yield State("not there", table.not_there, remedy)
 
 
 def _sides(change: Change) -> Iterator[tuple[str, str]]:

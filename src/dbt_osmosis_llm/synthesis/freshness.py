@@ -15,7 +15,7 @@ from dbt_osmosis_llm.evidence.fingerprint import (
 )
 from dbt_osmosis_llm.evidence.names import folded, same_name, unquoted
 from dbt_osmosis_llm.evidence.node import NodeEvidence
-from dbt_osmosis_llm.synthesis.copying import origins
+from dbt_osmosis_llm.synthesis.copying import copies
 from dbt_osmosis_llm.synthesis.lock import LockEntry, LockFile
 
 
@@ -39,9 +39,15 @@ class Findings:
     file: str
     """YAML file of its texts, empty when it has none."""
     texts: int
-    """That it should have: its own and one for each column."""
+    """That it should have: its own and one for each column that its YAML lists."""
     missing: tuple[str, ...] = ()
-    """Columns without a text; an empty name for the table's own."""
+    """Columns without a text that a run would write; an empty name for the table's own."""
+    left_alone: Mapping[str, str] = field(default_factory=dict)
+    """Column without a text that no run can write, or an empty name, to the reason."""
+    not_listed: tuple[str, ...] = ()
+    """Columns of its SQL that its YAML does not list: a run adds those that the warehouse has."""
+    not_there: tuple[str, ...] = ()
+    """Columns that its YAML lists without a text, and neither warehouse nor SQL has."""
     stale: Mapping[str, Change] = field(default_factory=dict)
     orphaned: tuple[str, ...] = ()
     """Columns with a text of ours that do not exist any more."""
@@ -136,7 +142,7 @@ class Freshness:
         return Change(tuple(aspects), entry.expression, now.expression, entry.type, now.data_type)
 
     def conflict(self, node_id: str, column: str, text: str) -> str | None:
-        """Return the table and column that a column is, if their texts differ.
+        """Return the table and column whose text a column would take over, if it has another one.
 
         Args:
             node_id: Of the table.
@@ -144,14 +150,12 @@ class Freshness:
             text: Its text.
         """
         node = self._evidence(node_id)
-        lineage = node.facts.column(unquoted(column)) if node else None
-        if node is None or lineage is None or not lineage.is_plain:
+        # What a run would take over now, by the same rules: anything else it could not resolve.
+        found = copies(node, [unquoted(column)]) if node else []
+        if node is None or not found or text_hash(found[0].text) == text_hash(text):
             return None
-        for table, origin in origins(node, lineage):
-            origin_text = table.text_of(origin) if table else ""
-            if table and origin_text and text_hash(origin_text) != text_hash(text):
-                return f"{table.name}.{origin}"
-        return None
+        table = next(t for t in node.upstream if t.unique_id == found[0].origin_id)
+        return f"{table.name}.{found[0].origin_column}"
 
 
 class _UnknownError(Exception):

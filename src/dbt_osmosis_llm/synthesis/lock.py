@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dbt_osmosis_llm.config import SettingsError
 from dbt_osmosis_llm.evidence.fingerprint import Fingerprint, text_hash
+from dbt_osmosis_llm.evidence.names import plain_name
 
 LOCK_NAME = "dbt-osmosis-llm.lock.yml"
 _VERSION = 1
@@ -99,16 +100,36 @@ class LockFile:
 
     def ours(self, node_id: str, column: str, text: str) -> LockEntry | None:
         """Return the entry of a text, None for one that a person wrote or changed."""
-        entry = self.of_node(node_id).get(column)
+        entry = self._entry(node_id, column)
         return entry if entry is not None and text and entry.text == text_hash(text) else None
 
     def unknown(self, node_id: str, column: str) -> LockEntry | None:
-        """Return the entry of a text that a model could not write."""
-        entry = self.of_node(node_id).get(column)
+        """Return the entry of a text that is not there: no model could write it, or had to."""
+        entry = self._entry(node_id, column)
         return entry if entry is not None and not entry.text else None
+
+    def knows(self, node_id: str, column: str) -> bool:
+        """Tell whether anything is on record of a text, or that it could not be written."""
+        return self._entry(node_id, column) is not None
+
+    def _entry(self, node_id: str, column: str) -> LockEntry | None:
+        entries = self.of_node(node_id)
+        name = self._spelling(node_id, column)
+        return entries.get(column) if name is None else entries[name]
+
+    def _spelling(self, node_id: str, column: str) -> str | None:
+        """Return a column's name as it is on record: options of dbt-osmosis change its case."""
+        entries = self.of_node(node_id)
+        if column in entries:
+            return column
+        plain = plain_name(column)
+        return next((name for name in entries if plain_name(name) == plain), None)
 
     def put(self, node_id: str, column: str, entry: LockEntry) -> None:
         """Note a text; the file changes with `write`."""
+        name = self._spelling(node_id, column)
+        if name is not None and name != column:
+            self.drop(node_id, name)
         before = self.of_node(node_id).get(column)
         if before is not None and _same_but_date(before, entry):
             return  # nothing new: no line to review

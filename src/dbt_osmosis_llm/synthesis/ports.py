@@ -110,6 +110,10 @@ class Inspection(Protocol):
         """Return the YAML file for a node's texts, empty when there is none."""
         ...
 
+    def line(self, node_id: str, column: str = "") -> int | None:
+        """Return the line, from 1, of an entry in its YAML file, None for one that has none."""
+        ...
+
     def text_place(self, node_id: str, column: str = "") -> TextPlace | None:
         """Return where the text of a node or a column stands, None for one that no file has."""
         ...

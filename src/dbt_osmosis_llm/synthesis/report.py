@@ -58,6 +58,14 @@ class RunReport:
     """File that cannot be changed safely, to the reason; nothing was asked for it."""
     not_read: dict[str, str] = field(default_factory=dict)
     """Table whose SQL our reader failed on, to the failure; it was documented without lineage."""
+    without_path: list[str] = field(default_factory=list)
+    """Lines about the tables that have no YAML file, and what to do."""
+    not_there: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Table to the columns without a text that its YAML alone has; nothing was asked for them."""
+    not_built: list[str] = field(default_factory=list)
+    """Tables that are not in the warehouse: the columns that their YAML lists are all there is."""
+    unmatched: list[str] = field(default_factory=list)
+    """What of the selection matches no table."""
     stopped_by: LLMError | None = None
     """Why no further node was asked."""
     not_asked: int = 0
@@ -80,4 +88,4 @@ class RunReport:
     @property
     def has_failures(self) -> bool:
         """Tell whether a node failed or a file was not written."""
-        return bool(self.failures or self.not_written or self.left_alone)
+        return bool(self.failures or self.not_written or self.left_alone or self.without_path)
