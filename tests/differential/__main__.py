@@ -1,9 +1,10 @@
-"""``python -m tests.differential --projects N --seed S``: a long run, each failure with its seed."""
+"""``python -m tests.differential --projects N --seed S``: a long run, failures with their seeds."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import tempfile
 import time
 import traceback
@@ -34,6 +35,9 @@ def main() -> int:
         playground = Playground(Path(folder) / "project", server)
         for seed in range(arguments.seed, arguments.seed + arguments.projects):
             faults = play_seed(seed, playground)
+            if (done := seed - arguments.seed + 1) % 20 == 0:
+                seconds = time.monotonic() - started
+                print(f"{done} projects in {seconds:.0f} s, {failed} with faults", file=sys.stderr)
             if not faults:
                 continue
             failed += 1
@@ -47,7 +51,9 @@ def main() -> int:
             if arguments.save:
                 save(playground, arguments.save / str(seed), faults)
     seconds = time.monotonic() - started
-    print(f"\n{arguments.projects} projects in {seconds:.0f} s, {failed} with faults: {dict(rules)}")
+    print(
+        f"\n{arguments.projects} projects in {seconds:.0f} s, {failed} with faults: {dict(rules)}"
+    )
     return 1 if failed else 0
 
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from random import Random
 
-from tests.differential.files import build, quoted, write_table
-from tests.differential.projects import Column, Project, Table
+from tests.differential.files import build, write_table
+from tests.differential.projects import Column, Project, Table, quoted
 
 
 def edit(name: str, project: Project, directory: Path, random: Random) -> None:

@@ -12,7 +12,12 @@ import duckdb
 from tests.differential.projects import Entry, File, Listed, Project, Table, quoted
 
 NAME = "proj"
-_PROFILE = f"{NAME}:\n  target: dev\n  outputs:\n    dev: {{type: duckdb, path: {NAME}.duckdb, threads: 1}}\n"
+_PROFILE = f"""\
+{NAME}:
+  target: dev
+  outputs:
+    dev: {{type: duckdb, path: {NAME}.duckdb, threads: 1}}
+"""
 _RELATION = re.compile(r"\{\{ (?:ref\('([^']+)'\)|source\('raw', '([^']+)'\)) \}\}")
 
 
@@ -28,7 +33,9 @@ def write_project(project: Project, directory: Path) -> None:
     for path, text in yaml_files(project).items():
         (directory / path).write_bytes(text.encode())
     if project.docs:
-        blocks = (f"{{% docs {n} %}}\n{text}\n{{% enddocs %}}\n" for n, text in project.docs.items())
+        blocks = (
+            f"{{% docs {n} %}}\n{text}\n{{% enddocs %}}\n" for n, text in project.docs.items()
+        )
         (directory / "models/blocks.md").write_text("".join(blocks))
     build(project, directory)
 
@@ -105,9 +112,12 @@ def yaml_files(project: Project) -> dict[str, str]:
 
 def _file_text(project: Project, file: File) -> str:
     tables = [t for t in project.tables if t.file == file.path and t.entry is not None]
-    lines = file.comment.splitlines()
+    lines = ["---"] if file.document_mark else []
+    lines += file.comment.splitlines()
     if file.version:
         lines.append("version: 2")
+    if any(c.merges for t in tables if t.entry for c in t.entry.columns):
+        lines += ["anchors:", "  - &common", "    config:", "      tags: [shared]  # by all"]
     for key in ("sources", "models", "seeds"):
         kinds = {"sources": ["source"], "seeds": ["seed"]}.get(key, ["model", "ephemeral"])
         items = [_table_lines(t, file) for t in tables if t.kind in kinds]
@@ -121,7 +131,11 @@ def _file_text(project: Project, file: File) -> str:
             lines += _sequence([inner], file)
         else:
             lines += _sequence(items, file)
+    if file.trailing_blanks:
+        lines = [f"{line} " if line.endswith(":") else line for line in lines]
     end = "\r\n" if file.crlf else "\n"
+    if not lines:
+        return ""
     return end.join(lines) + (end if file.final_newline else "")
 
 
@@ -146,18 +160,27 @@ def _table_lines(table: Table, file: File) -> list[str]:
         lines += _text_lines(entry.text, entry.style)
     for extra in entry.extras:
         lines += extra.splitlines()
-    if entry.columns:
-        lines.append("columns:")
+    if entry.alias:
+        lines.append(f"columns: *{entry.alias}")
+    elif entry.columns:
+        lines.append(f"columns: &{entry.anchor}" if entry.anchor else "columns:")
         lines += _sequence([_column_lines(c) for c in entry.columns], file)
     return lines
 
 
 def _column_lines(column: Listed) -> list[str]:
-    lines = [column.comment] if column.comment else []
-    lines.append(f"name: {yaml_name(column.name)}")
-    text = [] if column.text is None else _text_lines(column.text, column.style)
+    name = f"name: {yaml_name(column.name)}"
+    comment = [column.comment] if column.comment else []
+    if column.flow:
+        text = "" if column.text is None else f", {_text_lines(column.text, 'double')[0]}"
+        return [*comment, f"{{{name}{text}}}"]
+    text_lines = [] if column.text is None else _text_lines(column.text, column.style)
     extras = [line for extra in column.extras for line in extra.splitlines()]
-    return [*lines, *(extras + text if column.text_last else text + extras)]
+    merges = ["<<: *common"] if column.merges else []
+    if column.order == "text_before_name":
+        return [*comment, *text_lines, name, *merges, *extras]
+    rest = text_lines + extras if column.order == "text" else extras + text_lines
+    return [*comment, name, *merges, *rest]
 
 
 def yaml_name(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,15 @@ _Loader.yaml_implicit_resolvers = {
 
 def load(content: bytes) -> Any:
     return yaml.load(content.decode(), _Loader) or {}
+
+
+def unreadable(files: Files) -> Iterator[Fault]:
+    """Each file is YAML."""
+    for file, content in files.items():
+        with suppress(yaml.YAMLError, UnicodeDecodeError):
+            load(content)
+            continue
+        yield Fault("no YAML", f"{file}: {content!r}")
 
 
 def entries(files: Files) -> dict[Place, dict[str, Any]]:
@@ -86,7 +96,7 @@ def _keyed(
     found: Mapping[Place, dict[str, Any]], folds: bool
 ) -> dict[tuple[object, ...], dict[str, Any]]:
     if not folds:
-        return dict(found)
+        return {**found}
     return {(f, k, t, c.lower(), n): entry for (f, k, t, c, n), entry in found.items()}
 
 
@@ -146,7 +156,7 @@ def _has(entry: Any, path: tuple[str, ...], value: Any) -> bool:
     return bool(entry == value)
 
 
-_HOSTS_KEYS = re.compile(r"\s*(?:- )?(?:description|data_type|name|tags|meta|config)\b.*")
+_HOSTS_KEYS = re.compile(r"\s*(?:- )?(?:(?:description|data_type|name|tags|meta|config)\b|\{).*")
 
 
 def lines_kept(project: Project, before: Files, after: Files) -> Iterator[Fault]:
@@ -179,9 +189,9 @@ def _take(remaining: Counter[str], line: str) -> bool:
 def _not_in_order(old: list[str], new: list[str]) -> list[str]:
     lost, place = [], 0
     for line in old:
-        try:
+        if line in new[place:]:
             place = new.index(line, place) + 1
-        except ValueError:
+        else:
             lost.append(line)
     return lost
 
@@ -259,7 +269,10 @@ def right_words(project: Project, files: Files) -> Iterator[Fault]:
                 for ancestor in (_ancestors(project, found) if found else [])
             ]
             is_by_name = all(places.get(word, set()) & set(names) for word in wrong)
-            yield Fault("wrong text by name" if is_by_name else "wrong text", f"{_subject(place)}: has the text of {about}: {text!r}")
+            yield Fault(
+                "wrong text by name" if is_by_name else "wrong text",
+                f"{_subject(place)}: has the text of {about}: {text!r}",
+            )
 
 
 def named_once(before: Files, after: Files) -> Iterator[Fault]:
@@ -277,7 +290,7 @@ def named_once(before: Files, after: Files) -> Iterator[Fault]:
 # 6 and 7
 
 
-def lock_agrees(lock: Any, files: Files, project: Project) -> Iterator[Fault]:
+def lock_agrees(lock: Any, files: Files) -> Iterator[Fault]:
     """Each line of the lock file is about a text that is in a file."""
     texts: dict[tuple[str, str], set[str]] = {}
     for (_, _, table, column, _), entry in entries(files).items():
@@ -319,15 +332,3 @@ def ended_well(code: int, said: str) -> Iterator[Fault]:
         yield Fault("exit code", f"{code}: {said[-800:]}")
     elif "a fault of ours" in said:
         yield Fault("fault of ours", said[said.index("a fault of ours") - 60 :][:500])
-
-
-def left_alone(said: str) -> list[str]:
-    """Return what the run's summary names as left alone."""
-    _, found, rest = said.partition("Left alone")
-    lines = rest.splitlines()[1:] if found else []
-    names = []
-    for line in lines:
-        if not line.startswith("  "):
-            break
-        names.append(line.strip())
-    return names

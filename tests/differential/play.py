@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import unified_diff
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,12 +16,13 @@ from typing import Any
 import yaml
 
 from dbt_osmosis_llm.synthesis.lock import LOCK_NAME
-from tests.commands import clean_environment, run_command
+from tests.commands import BIN, clean_environment, run_command
 from tests.differential import oracle
 from tests.differential.edits import edit
 from tests.differential.files import project_file, write_profile, write_project
 from tests.differential.oracle import Fault, Files
 from tests.differential.projects import KNOWN_OPEN_RULES, Project
+from tests.limits import HANG_S
 from tests.server import LoopbackServer, Recorded, Reply
 
 KEY = "sk-loopback-0123456789abcdef"
@@ -62,6 +64,32 @@ class Playground:
         self.server.script = lambda request, number: self._answer(project, request)
         words = [word for option in project.options for word in option.words]
         return self.run("dbt-osmosis", "yaml", "document", "--synthesize", *words, *more)
+
+    def document_and_kill(self, project: Project, at: int) -> None:
+        """Run a process from scratch that is killed when its n-th request has come in."""
+        self.asked.clear()
+        self.server.reset()
+        running: list[subprocess.Popen[bytes]] = []
+
+        def script(request: Recorded, number: int) -> Reply:
+            if number == at:
+                running[0].kill()
+            return self._answer(project, request)
+
+        self.server.script = script
+        words = [word for option in project.options for word in option.words]
+        running.append(
+            subprocess.Popen(
+                [BIN / "dbt-osmosis", "yaml", "document", "--synthesize", *words],
+                cwd=self.directory,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        code = running[0].wait(HANG_S)
+        self.log.append(f"killed during request {at}: → {code}\n")
 
     def seen_by_dbt(self, project: Project, target: Path) -> None:
         """Put in place what dbt keeps of its own macros, which take longest to parse."""
@@ -128,7 +156,11 @@ def play(project: Project, playground: Playground, *, until: str = "") -> list[F
         playground.seen_by_dbt(project, playground.directory / "target")
     found: dict[Fault, None] = {}
     for fault in _play(project, playground):
-        if fault.rule.removeprefix("after edits: ") not in KNOWN_OPEN_RULES or until:
+        if (
+            fault.rule.removeprefix("after edits: ").removeprefix("after a kill: ")
+            not in KNOWN_OPEN_RULES
+            or until
+        ):
             found[fault] = None
         if fault.rule == until:
             break
@@ -137,6 +169,10 @@ def play(project: Project, playground: Playground, *, until: str = "") -> list[F
 
 def _play(project: Project, playground: Playground) -> Iterator[Fault]:
     before = playground.yaml_files()
+    if project.kill_at:
+        playground.document_and_kill(project, project.kill_at)
+        for fault in _after_a_kill(project, playground, before):
+            yield Fault(f"after a kill: {fault.rule}", fault.message)
     first = playground.document(project)
     faults = []
     for fault in _after_a_run(project, playground, before, first):
@@ -161,6 +197,16 @@ def _play(project: Project, playground: Playground) -> Iterator[Fault]:
         yield Fault(f"after edits: {fault.rule}", fault.message)
 
 
+def _after_a_kill(project: Project, playground: Playground, before: Files) -> Iterator[Fault]:
+    after = playground.yaml_files()
+    if broken := list(oracle.unreadable(after)):
+        yield from broken
+        return
+    yield from oracle.kept(project, before, after)
+    yield from oracle.lines_kept(project, before, after)
+    yield from oracle.right_words(project, after)
+
+
 def _after_a_run(
     project: Project,
     playground: Playground,
@@ -171,19 +217,16 @@ def _after_a_run(
     yield from oracle.ended_well(done.returncode, done.stderr)
     for prompt in playground.unread:
         yield Fault("prompt", f"whose text is asked for? {prompt[:300]}")
-    for file, content in after.items():
-        try:
-            oracle.load(content)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            yield Fault("no YAML", f"{file}: {error}")
-            return
+    if broken := list(oracle.unreadable(after)):
+        yield from broken
+        return
     yield from oracle.kept(project, before, after)
     yield from oracle.lines_kept(project, before, after)
     yield from oracle.named_once(before, after)
     yield from oracle.right_words(project, after)
     yield from oracle.asked_once(playground.asked)
     lock = yaml.safe_load(playground.lock()) or {}
-    yield from oracle.lock_agrees(lock, after, project)
+    yield from oracle.lock_agrees(lock, after)
     yield from _parses(project, playground, before, after)
 
 
@@ -270,7 +313,5 @@ def _again(project: Project, playground: Playground) -> Iterator[Fault]:
 
 
 def _diff(old: bytes | None, new: bytes | None) -> str:
-    from difflib import unified_diff
-
-    lines = [(text or b"").decode().splitlines() for text in (old, new)]
-    return "\n".join(list(unified_diff(*lines, lineterm="", n=1))[2:])
+    before, after = ((text or b"").decode().splitlines() for text in (old, new))
+    return "\n".join(list(unified_diff(before, after, lineterm="", n=1))[2:])

@@ -44,9 +44,19 @@ def _changes(project: Project) -> Iterator[Callable[[Project], None]]:
 
             yield without_table
     for index in range(len(project.edits)):
-        yield lambda p, index=index: p.edits.pop(index)
+
+        def without_edit(p: Project, index: int = index) -> None:
+            p.edits.pop(index)
+
+        yield without_edit
     for index in range(len(project.options)):
-        yield lambda p, index=index: p.options.pop(index)
+
+        def without_option(p: Project, index: int = index) -> None:
+            p.options.pop(index)
+
+        yield without_option
+    if project.kill_at:
+        yield lambda p: setattr(p, "kill_at", 0)
     if project.nulls:
         yield lambda p: setattr(p, "nulls", 0)
     for number, table in enumerate(project.tables):
