@@ -52,7 +52,16 @@ def write_table(table: Table, directory: Path) -> None:
         (directory / f"seeds/{table.name}.csv").write_text(f"{head}\n{row}\n")
     elif table.kind != "source":
         config = "{{ config(materialized='ephemeral') }}\n" if table.kind == "ephemeral" else ""
-        (directory / f"models/{table.name}.sql").write_text(f"{config}{table.sql}\n")
+        for name, sql in statements(table).items():
+            (directory / f"models/{name}.sql").write_text(f"{config}{sql}\n")
+
+
+def statements(table: Table) -> dict[str, str]:
+    """Return the SQL of a table, or of each of its versions, by the name of its relation."""
+    if not table.versions:
+        return {table.name: table.sql}
+    more = f"select *, 2 as extra from ({table.sql}) as first_version"
+    return {f"{table.name}_v1": table.sql, f"{table.name}_v2": more}
 
 
 _CSV_VALUES = {
@@ -74,8 +83,10 @@ def build(project: Project, directory: Path) -> None:
     try:
         connection.execute("create schema if not exists raw")
         for table in project.tables:
-            sql = _RELATION.sub(lambda found: _place(project, found[1] or found[2]), table.sql)
-            connection.execute(f"create or replace table {_place(project, table.name)} as {sql}")
+            for name, text in statements(table).items():
+                place = _place(project, name)
+                sql = _RELATION.sub(lambda found: _place(project, found[1] or found[2]), text)
+                connection.execute(f"create or replace table {place} as {sql}")
         for table in project.tables:
             if table.kind == "ephemeral":
                 connection.execute(f"drop table {_place(project, table.name)}")
@@ -165,6 +176,17 @@ def _table_lines(table: Table, file: File) -> list[str]:
     elif entry.columns:
         lines.append(f"columns: &{entry.anchor}" if entry.anchor else "columns:")
         lines += _sequence([_column_lines(c) for c in entry.columns], file)
+    if table.versions:
+        second = {
+            "bare": ["v: 2"],
+            "include": ["v: 2", "columns:", *_sequence([["include: all"]], file)],
+            "listed": [
+                "v: 2",
+                "columns:",
+                *_sequence([["include: all"], ["name: extra", "data_tests: [not_null]"]], file),
+            ],
+        }[table.versions]
+        lines += ["latest_version: 2", "versions:", *_sequence([["v: 1"], second], file)]
     return lines
 
 

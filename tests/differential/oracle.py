@@ -73,7 +73,16 @@ def entries(files: Files) -> dict[Place, dict[str, Any]]:
                 note(file, kind, name, "", table)
                 for column in table.get("columns") or []:
                     note(file, kind, name, str(column.get("name")), column)
+                for version in table.get("versions") or []:
+                    of = f"{name}.v{version.get('v')}"
+                    for column in version.get("columns") or []:
+                        if "include" not in column:
+                            note(file, kind, of, str(column.get("name")), column)
     return found
+
+
+def without_version(name: str) -> str:
+    return re.sub(r"\.v\d+$", "", name)
 
 
 def text_of(entry: Mapping[str, Any]) -> str:
@@ -95,9 +104,7 @@ def _same_names(project: Project) -> bool:
 def _keyed(
     found: Mapping[Place, dict[str, Any]], folds: bool
 ) -> dict[tuple[object, ...], dict[str, Any]]:
-    if not folds:
-        return {**found}
-    return {(f, k, t, c.lower(), n): entry for (f, k, t, c, n), entry in found.items()}
+    return {_place(place, folds): entry for place, entry in found.items()}
 
 
 def _place(place: Place, folds: bool) -> tuple[object, ...]:
@@ -258,7 +265,7 @@ def right_words(project: Project, files: Files) -> Iterator[Fault]:
     for word, (of, name) in project.tokens.places():
         places.setdefault(word, set()).add((of.lower(), name.lower()))
     for place, entry in entries(files).items():
-        _, _, table, column, _ = place
+        table, column = without_version(place[2]), place[3]
         text = text_of(entry)
         wrong = tokens_in(text) - allowed.get((table.lower(), column.lower()), set())
         if wrong:
@@ -294,10 +301,10 @@ def lock_agrees(lock: Any, files: Files) -> Iterator[Fault]:
     """Each line of the lock file is about a text that is in a file."""
     texts: dict[tuple[str, str], set[str]] = {}
     for (_, _, table, column, _), entry in entries(files).items():
-        key = (table.lower(), column.lower())
+        key = (without_version(table).lower(), column.lower())
         texts.setdefault(key, set()).add(text_hash(text_of(entry)) if text_of(entry) else "")
     for node, names in (lock.get("nodes") or {}).items():
-        table = node.split(".")[-1].lower()
+        table = without_version(node).split(".")[-1].lower()
         for name, line in (names or {}).items():
             found = texts.get((table, str(name).lower()))
             wanted = line.get("text") or ""

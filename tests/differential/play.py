@@ -121,7 +121,8 @@ class Playground:
             self.unread.append(prompt)
             return Reply(500)
         column, table = found.groups()
-        table = table.rpartition(".")[2]  # a source's name stands before that of its table
+        # A source's name stands before that of its table, a version behind that of its model.
+        table = oracle.without_version(table).rpartition(".")[2]
         schema = request.schema["properties"]
 
         def text(name: str) -> str | None:

@@ -15,6 +15,8 @@ from typing import Literal, TypeVar
 from tests.differential.options import Option, draw_options
 
 KNOWN_OPEN: dict[str, str] = {
+    "force inherit": "a second run takes by name what the first one asked for",
+    "twice": "the check asks for what a run leaves alone without a word",
     "quotes": "names that end in quotes lose them",
 }
 """Shapes that are left out because of a rule that is not done yet, with the reason."""
@@ -144,6 +146,8 @@ class Table:
     entry: Entry | None = None
     file: str = ""
     """YAML file of its entry, where it has one."""
+    versions: Literal["", "bare", "include", "listed"] = ""
+    """How its second version says its columns, which are those of the first and ``extra``."""
 
     def column(self, name: str) -> Column | None:
         return next((c for c in self.columns if c.name.lower() == name.lower()), None)
@@ -238,8 +242,8 @@ class Generator:
             self._tables.append(self._model(names[-1]))
         self._list_in_files()
         options = draw_options(random)
-        if is_open("output case"):
-            options = [o for o in options if not o.name.startswith("output-to-")]
+        if is_open("force inherit"):
+            options = [o for o in options if o.name != "force-inherit-descriptions"]
         return Project(
             self._tables,
             self._files,
@@ -560,10 +564,19 @@ class Generator:
                 self._files[path] = self._file(path)
             table.entry = self._entry(table)
         self._share_lists()
+        self._version_some()
         for table in self._tables:
             path = f"models/_{table.name}.yml"
             if table.entry is None and table.kind == "model" and self._one_in(3):
                 self._files[path] = self._file(path)  # without an entry
+
+    def _version_some(self) -> None:
+        """Give a second version to models that nobody reads."""
+        for table in self._tables:
+            is_read = any(table.name in t.reads for t in self._tables)
+            if table.kind == "model" and table.entry and not is_read and self._one_in(6):
+                table.versions = self._random.choice(["bare", "include", "listed"])
+                table.columns.append(Column("extra", "computed"))
 
     def _share_lists(self) -> None:
         """Let tables that take all columns of another one in the same file share its list."""
@@ -619,7 +632,7 @@ class Generator:
             entry.columns.append(self._listed(table, column.name))
         if entry.columns and not is_open("ghost") and self._one_in(8):
             entry.columns.append(self._listed(table, "ghost"))
-        if entry.columns and self._one_in(10):
+        if entry.columns and not is_open("twice") and self._one_in(10):
             again = self._random.choice(entry.columns).name
             entry.columns.append(self._listed(table, again))
         return entry
