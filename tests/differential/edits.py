@@ -78,11 +78,7 @@ def _last(project: Project) -> list[Table]:
 
 
 def _add_column(project: Project, directory: Path, random: Random) -> None:
-    tables = [
-        t
-        for t in project.tables
-        if t.kind != "seed" and not t.versions and not _readers(project, t)
-    ]
+    tables = [t for t in _last(project) if t.kind != "seed"]
     tables = [t for t in tables if re.match(r"select (?!\*)", t.sql) and " union " not in t.sql]
     if tables:
         table = random.choice(tables)
@@ -97,11 +93,7 @@ def _add_column(project: Project, directory: Path, random: Random) -> None:
 
 def _rename_column(project: Project, directory: Path, random: Random) -> None:
     """Give a column of the last model another name; its YAML stays as it is."""
-    tables = [
-        t
-        for t in project.tables
-        if t.kind == "model" and not t.versions and not _readers(project, t)
-    ]
+    tables = [t for t in _last(project) if t.kind == "model"]
     places = [
         (table, column)
         for table in tables

@@ -75,6 +75,7 @@ def entries(files: Files) -> dict[Place, dict[str, Any]]:
                     note(file, kind, name, str(column.get("name")), column)
                 for version in table.get("versions") or []:
                     of = f"{name}.v{version.get('v')}"
+                    note(file, kind, of, "", version)
                     for column in version.get("columns") or []:
                         if "include" not in column:
                             note(file, kind, of, str(column.get("name")), column)
@@ -135,7 +136,7 @@ def kept(project: Project, before: Files, after: Files) -> Iterator[Fault]:
                     f"{_subject(place)}: {text!r} became {other.get('description')!r}",
                 )
         for path, value in _leaves(entry):
-            if path[0] in ("description", "name", "columns", "data_type"):
+            if path[0] in ("description", "name", "columns", "data_type", "versions"):
                 continue
             if not _has(other, path, value):
                 yield Fault("key lost", f"{_subject(place)}: {'.'.join(path)}: {value!r}")

@@ -21,7 +21,7 @@ from tests.differential import oracle
 from tests.differential.edits import edit
 from tests.differential.files import project_file, write_profile, write_project
 from tests.differential.oracle import Fault, Files
-from tests.differential.projects import KNOWN_OPEN_RULES, Project
+from tests.differential.projects import KNOWN_OPEN_RULES, RENDERED, Project
 from tests.limits import HANG_S
 from tests.server import LoopbackServer, Recorded, Reply
 
@@ -39,6 +39,8 @@ class Playground:
     asked: list[tuple[str, str]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     """Prompts of which the table cannot be told."""
+    told: list[str] = field(default_factory=list)
+    """Prompts with the value of a variable."""
     log: list[str] = field(default_factory=list)
     parsed: dict[str, Path] = field(default_factory=dict)
     """What dbt keeps of a project without models, by the text of its ``dbt_project.yml``."""
@@ -50,6 +52,7 @@ class Playground:
             OPENAI_BASE_URL=self.server.url,
             OSMOSIS_LLM_MAX_RETRIES="0",
             HOME=str(self.directory.parent),
+            ZONE_OF_HARNESS=RENDERED,
         )
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -58,8 +61,8 @@ class Playground:
         return done
 
     def document(self, project: Project, *more: str) -> subprocess.CompletedProcess[str]:
-        self.asked.clear()
-        self.unread.clear()
+        for noted in (self.asked, self.unread, self.told):
+            noted.clear()
         self.server.reset()
         self.server.script = lambda request, number: self._answer(project, request)
         words = [word for option in project.options for word in option.words]
@@ -116,6 +119,8 @@ class Playground:
     def _answer(self, project: Project, request: Recorded) -> Reply:
         """Answer each column with a text that says which one was asked for."""
         prompt = request.turns[-1][1]
+        if RENDERED in request.text:
+            self.told.append(prompt)
         found = _TABLE.search(prompt)
         if found is None:
             self.unread.append(prompt)
@@ -215,6 +220,11 @@ def _after_a_run(
     done: subprocess.CompletedProcess[str],
 ) -> Iterator[Fault]:
     after = playground.yaml_files()
+    for prompt in playground.told:
+        yield Fault("rendered", f"a prompt has the value of a variable: {prompt[:300]}")
+    for file, content in after.items():
+        if RENDERED.encode() in content:
+            yield Fault("rendered", f"{file} has the value of a variable")
     yield from oracle.ended_well(done.returncode, done.stderr)
     for prompt in playground.unread:
         yield Fault("prompt", f"whose text is asked for? {prompt[:300]}")
