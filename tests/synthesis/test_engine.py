@@ -65,6 +65,9 @@ class MemoryProject:
     def unsettled_names(self, node_id: str) -> set[str]:
         return set(self.missing(node_id).columns)
 
+    def forces_inheritance(self, node_id: str) -> bool:
+        return False
+
     def missing(self, node_id: str) -> Missing:
         columns = tuple(name for name, text in self.columns[node_id].items() if not text)
         return Missing(not self.descriptions[node_id], columns)

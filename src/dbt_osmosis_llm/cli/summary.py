@@ -229,10 +229,15 @@ def _print_left_out(console: Console, report: RunReport) -> None:
         console.print(line)
     if report.not_built:
         heading = (
-            "Not in the warehouse, documented by what their YAML lists and their SQL says "
-            "(run `dbt build`):"
+            f"Not in the warehouse ({report.warehouse}), documented by what their YAML lists and "
+            "their SQL says; `dbt build` makes them:"
         )
         _print_list(console, heading, report.not_built)
+        if len(report.not_built) == report.selected:
+            console.print(
+                "None of the tables is there: is it the right warehouse? A relative path in "
+                "profiles.yml counts from the folder that the command is run in."
+            )
     if report.not_there:
         lines = [f"{uid}: {', '.join(names)}" for uid, names in report.not_there.items()]
         _print_list(console, "Columns that neither the warehouse nor the SQL has:", lines)

@@ -211,6 +211,7 @@ node_yaml = _called("node_yaml", "_get_node_yaml", 2)
 column_to_dict = _called("inheritance", "_column_to_dict", 1)
 column_variants = _called("inheritance", "_collect_column_variants", 2)
 unrendered = _called("inheritance", "_get_unrendered", 5)
+is_ignored_column = _called("introspection", "_column_matches_ignore_pattern", 2)
 relation_of_columns = _called("introspection", "_relation_for_column_collection", 2)
 rendered_relation_name = _called("introspection", "_rendered_relation_name", 1)
 catalog_columns = _called("introspection", "_catalog_columns_for_relation", 3)
@@ -254,6 +255,7 @@ WRITER_HOOKS = (
     _stood_in_for(
         "schema.writer", "_render_yaml_bytes", "yaml_handler", "data", "*strip_eof_blank_lines"
     ),
+    _stood_in_for("schema.writer", "_replace_atomically", "temp_path", "target_path"),
     _stood_in_for("sync_operations", "_group_sync_nodes", "context"),
     _stood_in_for("sync_operations", "_preflight_sync_group", "context", "nodes"),
     _stood_in_for("sync_operations", "_sync_node_group_to_yaml", "context", "nodes", "*commit"),

@@ -6,6 +6,7 @@ changed by their text instead; new ones dbt-osmosis writes as always.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
@@ -143,6 +144,21 @@ class MinimalWriting:
             return changed
 
         return render
+
+    def replace_atomically(self, host: Callable[..., None]) -> Callable[..., None]:
+        """Replace the file that a link leads to, not the link."""
+
+        def replace(temp_path: Path, target_path: Path) -> None:
+            if target_path.is_symlink():
+                file = target_path.resolve()
+                # Beside it: a rename is whole within one file system only.
+                beside = file.with_name(temp_path.name)
+                shutil.copy(temp_path, beside)
+                temp_path.unlink()
+                temp_path, target_path = beside, file
+            host(temp_path, target_path)
+
+        return replace
 
     def group_sync_nodes(self, host: Callable[..., Any]) -> Callable[..., Any]:
         """Put nodes together by their files, past those that have none: they stop no other."""

@@ -65,6 +65,7 @@ class HostProject:
         self.provenance = Provenance(context, self.gatherer, lock, model=model, prompts=prompts)
         self._writing = writing
         self._uses_answers = use_answers
+        self._settings_of_nodes: dict[tuple[str, str], Any] = {}
 
     # Around a run
 
@@ -113,7 +114,6 @@ class HostProject:
     def _texts_by_name(self, node: Any) -> dict[str, str]:
         """Return the texts that columns have from upstream, by their names, and not from a file."""
         written, lacks_text = self.files.texts_in_yaml(node), self.tables.lacks_text
-        forced = self.context.settings.force_inherit_descriptions
         new = {
             name: column.description
             for name, column in node.columns.items()
@@ -125,7 +125,7 @@ class HostProject:
             for name, text in new.items()
             # Else it is the warehouse's comment, or the very setting that wants it so.
             if any(text in self._texts_of(uid, name) for uid in ancestors)
-            and not self._setting("force-inherit-descriptions", node, name, forced)
+            and not self._is_forced(node, name)
         }
 
     def _texts_of(self, node_id: str, column: str) -> set[str]:
@@ -175,6 +175,7 @@ class HostProject:
         report.without_path = self.files.how_to_give_paths()
         report.not_there = {uid: names for uid in written if (names := self.not_there(uid))}
         report.not_built = [uid for uid, n in written.items() if self.queries.is_not_built(n)]
+        report.warehouse = self.queries.warehouse
         report.unmatched = self.selection.unmatched
 
     # The graph
@@ -205,13 +206,20 @@ class HostProject:
     def unsettled_names(self, node_id: str) -> set[str]:
         """Return the columns that lack a text or may inherit another one, in lower case."""
         node = self._node(node_id)
-        forced = self.context.settings.force_inherit_descriptions
         return {
             plain_name(name)
             for name, column in node.columns.items()
-            if self.tables.lacks_text(column.description)
-            or self._setting("force-inherit-descriptions", node, name, forced)
+            if self.tables.lacks_text(column.description) or self._is_forced(node, name)
         }
+
+    def forces_inheritance(self, node_id: str) -> bool:
+        """Tell whether dbt-osmosis's inheritance may replace texts that a node has."""
+        node = self._node(node_id)
+        return any(self._is_forced(node, name) for name in node.columns)
+
+    def _is_forced(self, node: Any, column: str) -> bool:
+        forced = self.context.settings.force_inherit_descriptions
+        return bool(self._setting("force-inherit-descriptions", node, column, forced))
 
     def missing(self, node_id: str) -> Missing:
         """Return what is empty, or one of dbt-osmosis's placeholders."""
@@ -219,7 +227,11 @@ class HostProject:
         if not descriptions.is_written(self.context, node):
             return Missing()  # a package's: dbt-osmosis never writes it, so no text is paid for
         lacks_text = self.tables.lacks_text
-        lacking = [n for n, column in node.columns.items() if lacks_text(column.description)]
+        described = {
+            plain_name(n) for n, c in node.columns.items() if not lacks_text(c.description)
+        }
+        # A version may spell a column in another case than its model: one column, one text.
+        lacking = [name for name in node.columns if plain_name(name) not in described]
         left_out = self.files.left_out(node)
         not_there = self.not_there(node_id) if lacking else ()
         lacking = [
@@ -287,7 +299,11 @@ class HostProject:
             keep_out: Columns that are none of those whose names they share.
         """
         node = self._node(node_id)
-        before = {name: node.columns[name].description for name in keep_out}
+        before = {
+            name: node.columns[name].description
+            for name in keep_out
+            if not self._is_forced(node, name)  # then the project wants names to decide
+        }
         # dbt-osmosis inherits into empty descriptions only; its placeholders are as good as empty.
         placeholders = {}
         for name, column in node.columns.items():
@@ -376,7 +392,19 @@ class HostProject:
 
     def _setting(self, name: str, node: Any, column: str, fallback: Any) -> Any:
         """Return a setting of dbt-osmosis's as it holds for a column."""
-        return compat.resolve_setting(self.context, name, node=node, col=column, fallback=fallback)
+        own = node.columns.get(column)
+        config = getattr(own, "config", None)
+        if getattr(own, "meta", None) or getattr(config, "meta", None):
+            return compat.resolve_setting(
+                self.context, name, node=node, col=column, fallback=fallback
+            )
+        key = name, node.unique_id
+        # dbt-osmosis looks through all its sources each time: once a table is enough.
+        if key not in self._settings_of_nodes:
+            self._settings_of_nodes[key] = compat.resolve_setting(
+                self.context, name, node=node, fallback=fallback
+            )
+        return self._settings_of_nodes[key]
 
 
 class RehearsalProject(HostProject):

@@ -20,7 +20,7 @@ from dbt_osmosis_llm.evidence.facts import ColumnKind
 from dbt_osmosis_llm.evidence.fingerprint import text_hash
 from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence
-from dbt_osmosis_llm.host import descriptions
+from dbt_osmosis_llm.host import compat, descriptions
 from dbt_osmosis_llm.host.evidence import Gatherer
 from dbt_osmosis_llm.synthesis.copying import origins
 from dbt_osmosis_llm.synthesis.freshness import Findings, Freshness
@@ -105,7 +105,8 @@ class Provenance:
             if refresh == "all-generated"
             or freshness.change(node_id, name, entry)
             or (
-                descriptions.may_inherit(self._context, nodes[node_id], name)
+                entry.origin
+                and descriptions.may_inherit(self._context, nodes[node_id], name)
                 and freshness.conflict(node_id, name, text)
             )
         ]
@@ -351,7 +352,11 @@ class Provenance:
         made = evidence.facts.columns if evidence else {}
         if "" in left_alone or not descriptions.lists_all_columns(self._context, node):
             made = {}  # no run would add them either
-        not_listed = [name for name in made if plain_name(name) not in known]
+        not_listed = [
+            name
+            for name in made
+            if plain_name(name) not in known and not compat.is_ignored_column(self._context, name)
+        ]
         ours = self.ours(node)
         gone = {name for name, _, _ in self._gone(node)}
         entries = self.lock.of_node(node_id).items()
@@ -359,8 +364,9 @@ class Provenance:
         kept = [one for one in ours if one[0] not in gone]
         conflicts = {
             name: other
-            for name, _, text in kept
+            for name, entry, text in kept
             if name
+            and entry.origin
             and descriptions.may_inherit(self._context, node, name)
             and (other := freshness.conflict(node_id, name, text))
         }

@@ -11,6 +11,7 @@ from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.evidence.names import unquoted
 from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.host.nodes import Nodes, is_ephemeral, on_one_line, relation_of
+from dbt_osmosis_llm.llm.redaction import redact_secrets
 
 
 class Queries:
@@ -96,6 +97,15 @@ class Queries:
             return node.raw_code or None, False
         finally:
             node.config.full_refresh = full_refresh
+
+    @property
+    def warehouse(self) -> str:
+        """Return which warehouse is read: its kind, and where it is."""
+        credentials = self._context.project.runtime_cfg.credentials
+        where = next(
+            filter(None, (getattr(credentials, n, None) for n in ("path", "host", "database"))), ""
+        )
+        return redact_secrets(f"{credentials.type} {where}".strip())
 
     def is_not_built(self, node: Any) -> bool:
         """Tell whether the warehouse, where it is read, has no table of a node's."""

@@ -194,7 +194,8 @@ class Engine:
         lacking: dict[str, Missing] = {}
         for node_id in node_ids:
             with self._own_failure(node_id):
-                if missing := self._project.missing(node_id):
+                missing = self._project.missing(node_id)
+                if missing or self._project.forces_inheritance(node_id):
                     lacking[node_id] = missing
         for node_id in node_ids:
             if node_id not in lacking:  # first: no file has to wait for it
@@ -294,7 +295,7 @@ class Engine:
             # Lineage before names: a column computed anew may have an old name.
             outcome.copied = project.copy(node_id, copies(evidence, missing.columns))
             missing = project.missing(node_id)
-        if missing.columns:
+        if missing.columns or project.forces_inheritance(node_id):
             keep_out: set[str] = set()
             if evidence:
                 keep_out = decided_by_lineage(evidence, missing.columns, self._selected)

@@ -86,8 +86,9 @@ class LockFile:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path
-        self._entries = _read(path) if path else {}
+        # Past links: a file is replaced whole, and a link to it stays one.
+        self._path = path.resolve() if path else None
+        self._entries = _read(self._path) if self._path else {}
         self._changed: dict[tuple[str, str], LockEntry | None] = {}
 
     def __iter__(self) -> Iterator[tuple[str, str]]:

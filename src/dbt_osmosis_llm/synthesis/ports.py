@@ -39,6 +39,10 @@ class Project(Protocol):
         """Return the names, in lower case, of the columns whose texts may still change."""
         ...
 
+    def forces_inheritance(self, node_id: str) -> bool:
+        """Tell whether `inherit` may replace texts that are there, as the project wants it."""
+        ...
+
     def missing(self, node_id: str) -> Missing:
         """Return the texts that a node lacks now."""
         ...

@@ -64,6 +64,8 @@ class RunReport:
     """Table to the columns without a text that its YAML alone has; nothing was asked for them."""
     not_built: list[str] = field(default_factory=list)
     """Tables that are not in the warehouse: the columns that their YAML lists are all there is."""
+    warehouse: str = ""
+    """Which one it was looked at, as people know it, without secrets."""
     unmatched: list[str] = field(default_factory=list)
     """What of the selection matches no table."""
     stopped_by: LLMError | None = None

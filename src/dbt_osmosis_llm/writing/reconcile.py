@@ -185,8 +185,12 @@ class _Reconciliation:
                 pairs.append((self._entry(item, match, place) if both else plain(item), match))
             elif identity is None or candidates:  # no name, or one more of the same name: not ours
                 pairs.append((plain(item), None))
+        known = {_folded(_identity(item)) for item, _ in pairs} - {None}
         for index, item in enumerate(wanted):
-            if id(item) in left:
+            name = _folded(_identity(item))
+            # One entry a name, whatever the case: nobody could tell two of them apart.
+            if id(item) in left and name not in known:
+                known |= {name} - {None}
                 before = {id(earlier) for earlier in wanted[:index]}
                 position = max(
                     (place + 1 for place, pair in enumerate(pairs) if id(pair[1]) in before),
@@ -226,10 +230,19 @@ def _without_inherited(model: Mapping[str, Any], versions: Sequence[Any]) -> lis
     Columns that a version does not speak of are those of the model, by dbt's own rule.
     """
     of_model = {
-        _folded(_identity(column))
+        _folded(_identity(column)): str(column["description"])
         for column in model.get("columns") or ()
         if isinstance(column, Mapping) and column.get("description")
     }
+
+    def only_repeats(column: Any) -> bool:
+        said = of_model.get(_folded(_identity(column)))
+        text = str(column.get("description") or "") if isinstance(column, Mapping) else ""
+        # dbt-osmosis gives what dbt has rendered.
+        return said is not None and (
+            not text or bool(_JINJA.search(said)) or said.split() == text.split()
+        )
+
     listed = {
         (_identity(version), _folded(_identity(column)))
         for version in model["versions"] or ()
@@ -248,7 +261,7 @@ def _without_inherited(model: Mapping[str, Any], versions: Sequence[Any]) -> lis
             column
             for column in version.get("columns") or ()
             if (_identity(version), _folded(_identity(column))) in listed
-            or _folded(_identity(column)) not in of_model
+            or not only_repeats(column)
         ]
         reduced_versions.append(reduced)
     return reduced_versions
