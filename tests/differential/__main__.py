@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first project")
     parser.add_argument("--reduce", action="store_true", help="look for a smaller project, too")
     parser.add_argument("--rule", default="", help="of the fault to keep; the first otherwise")
+    parser.add_argument("--known", action="store_true", help="say what is known to be open, too")
     parser.add_argument("--save", type=Path, help="keep each project with a fault in this folder")
     arguments = parser.parse_args()
     # That a process which was killed is gone is no news.
@@ -37,7 +38,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, LoopbackServer().running() as server:
         playground = Playground(Path(folder) / "project", server)
         for seed in range(arguments.seed, arguments.seed + arguments.projects):
-            faults = play_seed(seed, playground)
+            faults = play_seed(seed, playground, known=arguments.known)
             if (done := seed - arguments.seed + 1) % 20 == 0:
                 seconds = time.monotonic() - started
                 print(f"{done} projects in {seconds:.0f} s, {failed} with faults", file=sys.stderr)
@@ -65,10 +66,10 @@ def project_of(seed: int) -> Project:
     return Generator(Random(seed)).project()
 
 
-def play_seed(seed: int, playground: Playground) -> list[Fault]:
+def play_seed(seed: int, playground: Playground, *, known: bool = False) -> list[Fault]:
     """Play the project of a seed; a fault of the harness is one, too."""
     try:
-        return play(project_of(seed), playground)
+        return play(project_of(seed), playground, known=known)
     except Exception:  # noqa: BLE001
         return [Fault("harness", traceback.format_exc())]
 

@@ -16,7 +16,6 @@ from tests.differential.options import Option, draw_options
 
 KNOWN_OPEN: dict[str, str] = {
     "versions": "what several versions share is asked for once a version",
-    "force inherit": "a second run takes by name what the first one asked for",
     "twice": "the check asks for what a run leaves alone without a word",
     "quotes": "names that end in quotes lose them",
 }
