@@ -75,9 +75,11 @@ def play_seed(seed: int, playground: Playground, *, known: bool = False) -> list
 
 
 def save(playground: Playground, place: Path, faults: list[Fault]) -> None:
-    """Keep a project as it is after its runs, with what was said and what is wrong."""
+    """Keep a project as it was and is, with what was said and what is wrong."""
     shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(playground.directory, place, ignore=shutil.ignore_patterns("target", "logs"))
+    for name, folder in (("before", playground.begun), ("after", playground.directory)):
+        ignored = shutil.ignore_patterns("target", "logs")
+        shutil.copytree(folder, place / name, ignore=ignored)
     (place / "log.txt").write_text("\n".join(playground.log))
     (place / "faults.txt").write_text("\n".join(map(str, faults)) + "\n")
 

@@ -55,6 +55,11 @@ class Playground:
             ZONE_OF_HARNESS=RENDERED,
         )
 
+    @property
+    def begun(self) -> Path:
+        """A copy of the project as it was before its first run."""
+        return self.directory.with_name("begun")
+
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         done = run_command(*words, directory=self.directory, environ=self.environ)
         self.log.append(f"$ {' '.join(words)}\n{done.stdout}{done.stderr}\n→ {done.returncode}\n")
@@ -161,6 +166,8 @@ def play(
     """
     playground.log.clear()
     write_project(project, playground.directory)
+    shutil.rmtree(playground.begun, ignore_errors=True)
+    shutil.copytree(playground.directory, playground.begun)
     if not project.full_parse:
         playground.seen_by_dbt(project, playground.directory / "target")
     found: dict[Fault, None] = {}
