@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import Shop, build_project, copy_of
 from tests.server import LoopbackServer
 
 LEFT_ALONE = {
+    "models/case/_stamps.yml": "column ID of stamps is listed twice, as ID and id",
     "models/twice/_refunds.yml": "column id of refunds is listed twice",
-    "models/shared/_shared.yml": "orders_eu cannot be changed: line 10 refers by *",
+    "models/shared/_shared.yml": "id, region, amount of orders_eu cannot be changed: "
+    "line 10 is shared with orders_us",
 }
 
 
@@ -57,11 +60,11 @@ def asked(prompts: list[str]) -> str:
 def test_what_is_left_alone_is_named_and_not_asked(
     documented: tuple[Path, str, list[str]],
 ) -> None:
-    _, said, prompts = documented
+    _, said, _prompts = documented
     for file, reason in LEFT_ALONE.items():
         assert re.search(rf"{file}: .*{re.escape(reason)}", said), said
-    assert "orders_eu" not in asked(prompts)
-    assert "orders_us" not in asked(prompts)
+    # Its own text can be written, those of its columns cannot.
+    assert re.search(r"Request to \S+ for 1 text of orders_eu", said), said
 
 
 def test_a_column_listed_twice_keeps_every_word(entries: Shop, built_entries: Path) -> None:
@@ -78,12 +81,55 @@ def test_a_column_listed_twice_keeps_every_word(entries: Shop, built_entries: Pa
     assert set(columns[2]) == {"name", "data_tests"}
 
 
+@pytest.mark.parametrize(
+    ("name", "spelled"), [("parcels", ["PARCEL_ID", "AMOUNT"]), ("letters", ["letterid", "Amount"])]
+)
+@pytest.mark.parametrize("command", ["document", "refactor"])
+def test_a_column_in_another_case_than_the_warehouse_is_one(
+    built_entries: Path,
+    tmp_path: Path,
+    server: LoopbackServer,
+    command: str,
+    name: str,
+    spelled: list[str],
+) -> None:
+    shop = copy_of(built_entries, tmp_path, server)
+    file = f"models/case/_{name}.yml"
+    before = (shop.directory / file).read_text()
+    assert shop.document(f"models/case/{name}.sql", command=command).returncode == 0
+    columns = columns_of(shop, file, name)
+    assert [column["name"] for column in columns] == spelled
+    assert all(column["description"] for column in columns)
+    assert [
+        line for line in before.splitlines() if line not in (shop.directory / file).read_text()
+    ] == []
+    (request,) = server.requests
+    assert request.schema["properties"].keys() == {"description"}  # of one column
+
+
+def test_a_column_of_all_versions_is_asked_once(entries: Shop) -> None:
+    (model,) = entries.load("models/versions/_prices.yml")["models"]
+    texts = [
+        {column["name"]: column["description"] for column in version["columns"]}
+        for version in model["versions"]
+    ]
+    assert [set(columns) for columns in texts] == [{"price_id", "amount", "currency", "level"}] * 2
+    lock = (entries.directory / "dbt-osmosis-llm.lock.yml").read_text()
+    second = lock[lock.index("model.entries.prices.v2:") :].partition("\n  model")[0]
+    copied = re.findall(r"(\w+): .*\"from\": \"model.entries.prices.v1.(\w+)\"", second)
+    # Those that the model lists for all versions, and those that all define alike.
+    assert copied == [(name, name) for name in ("amount", "currency", "price_id")]
+
+
 def test_the_rest_of_a_file_is_written(entries: Shop, built_entries: Path) -> None:
     file = "models/shared/_shared.yml"
     before, after = ((d / file).read_text() for d in (built_entries, entries.directory))
     assert all(c["description"] for c in columns_of(entries, file, "customers"))
     head = before[: before.index("  - name: customers")]
-    assert after.startswith(head)
+    described = [line for line in after.splitlines() if not line.startswith("    description: ")]
+    assert described[: head.count("\n")] == head.splitlines()
+    texts = [model["description"] for model in yaml.safe_load(after)["models"]]
+    assert all(texts)
 
 
 def test_a_file_of_comments_gets_its_entries_below_them(entries: Shop) -> None:
@@ -156,6 +202,18 @@ def test_a_new_column_of_a_star_gets_a_text_of_its_own(
     assert new["description"] not in {column["description"] for column in before}
     assert [column for column in after if column["name"] != "region"] == before
     assert "region" in asked([request.text for request in server.requests])
+
+
+def test_check_counts_what_a_run_leaves_alone_with_the_reason(entries: Shop) -> None:
+    done = entries.dbt_osmosis("llm", "check", "--format", "json")
+    found = json.loads(done.stdout)
+    assert [node["node"] for node in found["nodes"] if node["missing"]] == []
+    reasons = {n["file"]: one["why"] for n in found["nodes"] for one in n["left_alone"]}
+    assert {*LEFT_ALONE} <= {*reasons}
+    for file, reason in LEFT_ALONE.items():
+        assert reason in " ".join(
+            one["why"] for n in found["nodes"] if n["file"] == file for one in n["left_alone"]
+        )
 
 
 def test_check_asks_for_no_column_that_the_project_does_not_list(entries: Shop) -> None:

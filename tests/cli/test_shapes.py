@@ -71,16 +71,31 @@ def test_a_placeholder_with_a_line_end_is_replaced(shapes: Shop, server: Loopbac
     assert shapes.texts()["stg_things"] == text_for("table")
 
 
-def test_a_model_without_a_yaml_path_is_said_before_anything_is_paid(
+def test_a_model_without_a_yaml_path_is_named_and_stops_no_other(
     shapes: Shop, server: LoopbackServer
 ) -> None:
     project = shapes.directory / "dbt_project.yml"
     project.write_text(project.read_text().replace('models:\n  +dbt-osmosis: "_schema.yml"\n', ""))
+    planned = shapes.document("--llm-dry-run")
     done = shapes.document()
-    assert done.returncode == 2
-    assert "knows no YAML file for model.shapes.mart_" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert server.requests == []
+    assert done.returncode == 1
+    for said in (planned.stderr, done.stderr):
+        assert "knows no YAML file for model.shapes.mart_" in said
+        assert "under 'models:' and 'shapes:'." in said
+        assert "Traceback" not in said
+    assert server.requests
+    assert "mart_stars" not in "".join(r.text.partition("Columns")[0] for r in server.requests)
+    assert not list(shapes.directory.rglob("*mart*.yml"))
+    # Where nothing is left to do it ends before anything is asked.
+    server.reset()
+    alone = shapes.document("mart_stars")
+    assert (alone.returncode, server.requests) == (2, [])
+    assert "Set '+dbt-osmosis: \"_{model}.yml\"' for it in dbt_project.yml" in alone.stderr
+
+
+def test_what_of_a_selection_matches_nothing_is_named(shapes: Shop) -> None:
+    done = shapes.document("--llm-dry-run", "mart_starz", "stg_things")
+    assert "Matches no table: mart_starz" in done.stderr
 
 
 def test_texts_that_dbt_osmosis_could_not_write_are_named(

@@ -392,3 +392,28 @@ def test_processes_share_one_file(path: Path) -> None:
     assert [process.returncode for process in processes] == [0] * 4, said
     assert said == [""] * 4
     assert rows(path) == 60
+
+
+def test_a_reader_keeps_nothing_and_makes_no_file(path: Path, reads: list[str]) -> None:
+    looking = FactsCache(path, read_only=True)
+    assert looking.facts(SQL) == read_query(SQL)
+    assert not path.parent.exists()
+    keeping = FactsCache(path)
+    kept = keeping.facts(SQL)
+    keeping.close()
+    before = path.read_bytes()
+    reads.clear()
+    looking = FactsCache(path, read_only=True)
+    assert looking.facts(SQL) == kept
+    assert reads == []
+    looking.facts("select 1 as one")
+    looking.close()
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in path.parent.iterdir()) == [".gitignore", "lineage.db"]
+
+
+def test_a_reader_leaves_a_damaged_file_as_it_is(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no database " * 1000)
+    assert FactsCache(path, read_only=True).facts(SQL) == read_query(SQL)
+    assert path.read_bytes() == b"no database " * 1000

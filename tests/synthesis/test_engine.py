@@ -68,6 +68,12 @@ class MemoryProject:
     def forces_inheritance(self, node_id: str) -> bool:
         return False
 
+    def versions(self, node_id: str) -> Sequence[str]:
+        return ()
+
+    def share(self, node_id: str, columns: Collection[str]) -> tuple[str, ...]:
+        return ()
+
     def missing(self, node_id: str) -> Missing:
         columns = tuple(name for name, text in self.columns[node_id].items() if not text)
         return Missing(not self.descriptions[node_id], columns)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import time
+from collections.abc import Callable
 from textwrap import dedent
 from typing import Any
 
 import pytest
 import yaml
+from dbt_osmosis.core.schema.parser import create_yaml_instance
+from hypothesis import HealthCheck, given
 from ruamel.yaml import YAML
 
-from dbt_osmosis_llm.writing.changes import Changes
-from dbt_osmosis_llm.writing.layout import Layout
+from dbt_osmosis_llm.writing import refusals, rewritten
 from dbt_osmosis_llm.writing.patch import UnsafeYamlError, check, patched
-from dbt_osmosis_llm.writing.tree import read_tree
+from dbt_osmosis_llm.writing.tree import Node, read_tree
+from tests.properties import examples
 from tests.writing.patch_cases import Case, Change, drop, put
 from tests.writing.structure_cases import ITEMS, KEYS
 from tests.writing.text_cases import DESCRIPTIONS
 from tests.writing.whole_file_cases import ANCHORS, FRAMES, PROJECTS
+from tests.writing.yaml_files import File, files
 
 CASES = [*PROJECTS, *DESCRIPTIONS, *KEYS, *ITEMS, *ANCHORS, *FRAMES]
 
@@ -125,7 +131,7 @@ UNSAFE_CHANGES = [
     ("a:\n- - x\n  - z\n", drop("a/0/0"), "line 2 has two lists in one line"),
     ("a:\n- &x\n  name: a\nb:\n- *x\n", drop("a/0"), "no way was found"),
     ("a: !x text\n", put("a", "other"), "no way was found"),
-    ("a: text\n", put("a", "half a character: \ud83d"), "no way was found"),
+    ("a: text\n", put("a", "half one: \ud83d"), "half a character (U+D83D) is nothing"),
 ]
 
 
@@ -210,7 +216,59 @@ def test_types_are_told_apart() -> None:
     assert patched("a: 1\n", {"a": 1.0}) == "a: 1.0\n"
 
 
-def test_a_large_file_takes_little_longer_than_reading_it() -> None:
+def nodes(node: Node | None) -> list[Any]:
+    """Return all that a file's nodes say, in the order of the file."""
+    if node is None:
+        return []
+    place = (node.start, node.body, node.end, node.column)
+    inner = [*node.items, *(one for pair in node.pairs for one in pair)]
+    said = (node.kind, *place, node.value, node.style, node.anchor, node.tagged)
+    return [said, *(one for child in inner for one in nodes(child))]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+def test_both_parsers_see_the_same_nodes(case: Case) -> None:
+    for text in (case.before, case.after):
+        assert nodes(read_tree(text)) == nodes(read_tree(text, fast=False))
+
+
+@examples(100, suppress_health_check=list(HealthCheck))
+@given(files())
+def test_both_parsers_see_the_same_nodes_of_any_file(file: File) -> None:
+    assert nodes(read_tree(file.text)) == nodes(read_tree(file.text, fast=False))
+
+
+DIFFERENT = [
+    "a: {b:c}\n",
+    "a: 'x\u2028 y'\n",
+    "a: x\u0085b: y\n",
+    "\ufeffa: b\n",
+    "a:\tb\n",
+    "a: !!str 5\n",
+    "a: x\rb: y\n",
+    "a: [x:y, ?z]\n",
+    'a: "b\\/c"\n',
+]
+
+
+@pytest.mark.parametrize("text", DIFFERENT)
+def test_what_yaml_versions_read_in_other_ways_is_read_by_ruamel(text: str) -> None:
+    try:
+        expected = nodes(read_tree(text, fast=False))
+    except UnsafeYamlError as error:
+        with pytest.raises(UnsafeYamlError, match=re.escape(str(error))):
+            read_tree(text)
+    else:
+        assert nodes(read_tree(text)) == expected
+
+
+def seconds(action: Callable[[], object]) -> float:
+    started = time.process_time()
+    action()
+    return time.process_time() - started
+
+
+def test_a_large_file_takes_no_longer_than_dbt_osmosis_takes_to_print_it() -> None:
     columns = "".join(
         f"      - name: c{number}  # {number}\n        description: 'The column {number}.'\n"
         "        tests: [unique]\n"
@@ -218,17 +276,17 @@ def test_a_large_file_takes_little_longer_than_reading_it() -> None:
     )
     text = "models:\n" + "".join(f"  - name: m{n}\n    columns:\n{columns}" for n in range(135))
     assert text.count("\n") > 5_000
-    started = time.process_time()
-    root = read_tree(text)
-    reading_s = time.process_time() - started
-    assert root is not None
-    goal = root.value
-    for model in goal["models"]:
-        for column in model["columns"]:
-            column["description"] += " And more of it."
+    handler = create_yaml_instance()
+    wanted = handler.load(text)
+    for number, model in enumerate(wanted["models"]):
+        for column in model["columns"][::3]:
+            column["description"] += f" And more of it: {number}."
         model["columns"].insert(5, {"name": "new", "description": "New."})
-    root = read_tree(text)
-    started = time.process_time()
-    after = Changes(text, root, Layout(text, root), cautious=False).make(goal)
-    assert time.process_time() - started < reading_s
-    assert after.count("\n") == text.count("\n") + 135 * 2
+    # Twice as long, for machines that measure badly.
+    limit_s = 2 * seconds(lambda: handler.dump(wanted, io.BytesIO()))
+    assert seconds(lambda: rewritten(text, wanted)) < limit_s
+    assert rewritten(text, wanted).count("\n") == text.count("\n") + 135 * 2
+    entries = {
+        f"m{n}": ((("models", f"m{n}"),), ["", *(f"new{c}" for c in range(3))]) for n in range(135)
+    }
+    assert seconds(lambda: refusals(text, entries)) < 2 * limit_s

@@ -295,6 +295,52 @@ ANCHORS = [
                 data_type: int
         """,
     ),
+    case(
+        "a merge key goes to the front where dbt would find a key there twice",
+        """\
+        x-todo: &todo {description: To do}
+        x-type: &type {data_type: int, description: ''}
+        models:
+          - name: a  # the name
+            <<: *todo
+            columns:
+              - name: x
+                <<: [*todo, *type]  # as all
+
+                tests: [unique]
+              - {name: y, <<: *type, tests: [unique]}
+              - name: z
+                <<: *type
+          - name: b
+            <<: *type
+        """,
+        put("models/0/description", "A"),
+        put("models/0/columns/0/description", "X"),
+        put("models/0/columns/1/description", "Yes, it is"),
+        put("models/0/columns/2/tests", ["unique"]),
+        put("models/1/data_type", "date"),
+        after="""\
+        x-todo: &todo {description: To do}
+        x-type: &type {data_type: int, description: ''}
+        models:
+          - <<: *todo
+            name: a  # the name
+            description: A
+            columns:
+              - <<: [*todo, *type]  # as all
+                name: x
+                description: X
+
+                tests: [unique]
+              - {<<: *type, name: y, description: 'Yes, it is', tests: [unique]}
+              - name: z
+                tests: [unique]
+                <<: *type
+          - <<: *type
+            name: b
+            data_type: date
+        """,
+    ),
 ]
 
 FRAMES = [

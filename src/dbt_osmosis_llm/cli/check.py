@@ -59,8 +59,10 @@ def check(
     Exit code 0: all is well, 1: something is listed, 2: it could not be checked.
     """
     from dbt_osmosis_llm.cli.errors import user_errors
+    from dbt_osmosis_llm.cli.summary import print_not_compiled
     from dbt_osmosis_llm.host.context import open_context
     from dbt_osmosis_llm.host.inspection import HostInspection
+    from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
     from dbt_osmosis_llm.host.project import HostProject
     from dbt_osmosis_llm.inspection.check import CheckReport
     from dbt_osmosis_llm.synthesis.lock import LOCK_NAME, LockFile
@@ -73,7 +75,9 @@ def check(
         ) as context,
     ):
         lock = LockFile(Path(context.project.runtime_cfg.project_root, LOCK_NAME))
-        inspection = HostInspection(HostProject(context, lock=lock))
+        # Knows which files can be changed, and changes none.
+        project = HostProject(context, lock=lock, writing=MinimalWriting())
+        inspection = HostInspection(project)
         is_whole = not selection and not fqn
         report = CheckReport(
             list(inspection.findings()),
@@ -83,6 +87,7 @@ def check(
                 inspection.line(node_id, column),
             ),
         )
+        print_not_compiled(project.queries.compile_errors)
         said = "\n".join(_FORMS[form](report))
     click.echo(said)
     is_covered = report.coverage >= (100 if min_coverage is None else min_coverage)

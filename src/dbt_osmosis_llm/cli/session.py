@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from dbt_osmosis_llm.synthesis.report import RunReport
 if TYPE_CHECKING:
     from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
     from dbt_osmosis_llm.host.project import HostProject
+    from dbt_osmosis_llm.host.warehouse import Warehouse
 
 _GRACE_S = 10.0
 _INTERRUPTED = 130
@@ -61,6 +62,7 @@ class Session:
         self.interrupted = False
         self.record_failure: str | None = None
         self.writing: MinimalWriting | None = None
+        self.warehouse: Warehouse | None = None
         self._project: HostProject | None = None
         self._recording: Recording | None = None
         self._cleanup = ExitStack()
@@ -98,7 +100,8 @@ class Session:
         root = context.project.runtime_cfg.project_root
         cache_path = self.settings.lineage_place(project_dir)
         # A plan leaves nothing behind.
-        cache = FactsCache(cache_path) if cache_path and not self.settings.plan_only else None
+        is_plan = self.settings.plan_only
+        cache = FactsCache(cache_path, read_only=is_plan) if cache_path else None
         if cache:
             self._cleanup.callback(cache.close)
         with user_errors():
@@ -165,6 +168,11 @@ class Session:
             # `signal` returns the handler that was there, which comes back at the end.
             self._cleanup.callback(signal.signal, number, signal.signal(number, stop))
 
+    def during(self, *contexts: AbstractContextManager[None]) -> None:
+        """Keep contexts open until the session is closed."""
+        for context in contexts:
+            self._cleanup.enter_context(context)
+
     def close(self) -> None:
         """Give back what the run has changed of the process."""
         self._cleanup.close()
@@ -177,6 +185,9 @@ class Session:
         if not self.settings.plan_only:
             self.report.not_written = project.files.not_written(self.report.node_ids_with_texts)
         project.say_what_is_left_out(self.report)
+        self.report.no_warehouse = self.warehouse.failure if self.warehouse else ""
+        if self.report.no_warehouse:
+            self.report.not_built = []  # nobody could look
 
     def end_recording(self) -> None:
         """Note how the run ended."""
@@ -254,10 +265,15 @@ def _run_host(
 ) -> Any:
     """Run dbt-osmosis's command with minimal changes to YAML files; return its exit code."""
     # Here, and not above: it loads dbt.
+    from dbt_osmosis_llm.host.compat import without_false_circles
     from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
     from dbt_osmosis_llm.host.passes import seeing_what_is_written
+    from dbt_osmosis_llm.host.warehouse import CLOSED, Warehouse
 
     session.writing = MinimalWriting()
+    session.warehouse = Warehouse(CLOSED if kwargs.get("disable_introspection") else "")
+    # Until the end of ours: what is said of the run afterwards may ask for columns, too.
+    session.during(session.warehouse.in_place(), without_false_circles())
     for name in ("project_dir", "profiles_dir"):
         # dbt-osmosis puts a relative one before paths that begin with it already.
         if kwargs.get(name):
@@ -274,6 +290,14 @@ def _run_host(
         from dbt_osmosis_llm.host.context import decoding_failure
 
         raise UserError(decoding_failure(kwargs.get("project_dir") or ".", error)) from None
+    except Exception as error:
+        if session.report is not None or not session.warehouse.stopped(error):
+            raise
+        raise UserError(
+            f"The warehouse cannot be reached ({session.warehouse.failure.rstrip('.')}), and "
+            "dbt-osmosis looks there for the tables of sources. Mend the connection, or go on "
+            "without it: --disable-introspection."
+        ) from None
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -13,9 +13,11 @@ from dbt_osmosis_llm.llm.exceptions import LLMError
 from dbt_osmosis_llm.llm.messages import LLMClient
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
 from dbt_osmosis_llm.synthesis.estimate import EstimatingClient, NodeEstimate
-from dbt_osmosis_llm.synthesis.report import NodeOutcome, RunReport
+from dbt_osmosis_llm.synthesis.report import NodeOutcome, RunReport, no_warehouse
 
 _MAX_LINES = 20
+_MAX_NOT_COMPILED = 5
+"""Often they all fail for one reason."""
 WIDE = 100_000
 """Columns; no table has as many. Half a number is worse than a long line."""
 
@@ -48,6 +50,7 @@ def print_plan(report: RunReport, client: EstimatingClient, stats: LLMUsageStats
     console.print(table)
     if hits := stats.summary()["hits"]:
         console.print(f"{hits} more questions were answered before; the ledger has the answers.")
+    _print_limits(console, report)
     _print_left_out(console, report)
     console.print("Nothing was asked, nothing was written.")
 
@@ -69,6 +72,7 @@ def print_summary(
         console.print(_one_line(report, stats))
     if not report.selected:
         console.print("No table matched the selection.")
+    _print_limits(console, report)
     _print_complaints(console, report)
     _print_failures(console, report)
     if interrupted:
@@ -168,6 +172,27 @@ def _empty_texts(outcome: NodeOutcome) -> list[str]:
     return [*(["(table)"] if outcome.description_unknown else []), *outcome.unknown]
 
 
+def print_not_compiled(reasons: Mapping[str, str], console: Console | None = None) -> None:
+    """Print which models do not compile, unless all do.
+
+    Args:
+        reasons: Unique id to what dbt says of it.
+        console: Instead of one on stderr.
+    """
+    if reasons:
+        console = console or Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        lines = [f"{node_id}: {reason}" for node_id, reason in sorted(reasons.items())]
+        heading = f"Read as written, without lineage, because they do not compile ({len(lines)}):"
+        _print_list(console, heading, lines, max_lines=_MAX_NOT_COMPILED)
+
+
+def _print_limits(console: Console, report: RunReport) -> None:
+    """Say where less was known than a project holds."""
+    if report.no_warehouse:
+        console.print(no_warehouse(report.no_warehouse))
+    print_not_compiled(report.not_compiled, console)
+
+
 def _print_complaints(console: Console, report: RunReport) -> None:
     lines = [
         f"{outcome.node_id}{f'.{complaint.column}' if complaint.column else ''}: "
@@ -227,7 +252,7 @@ def _print_left_out(console: Console, report: RunReport) -> None:
         _print_list(console, heading, lines, max_lines=len(lines))
     for line in report.without_path:
         console.print(line)
-    if report.not_built:
+    if report.not_built and not report.no_warehouse:
         heading = (
             f"Not in the warehouse ({report.warehouse}), documented by what their YAML lists and "
             "their SQL says; `dbt build` makes them:"

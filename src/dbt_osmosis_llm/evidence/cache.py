@@ -43,10 +43,12 @@ class FactsCache:
     Args:
         path: Of a SQLite file, made with its folder at the first use.
         max_rows: The oldest beyond that are dropped.
+        read_only: Make no file, keep nothing, mend nothing.
     """
 
-    def __init__(self, path: Path, *, max_rows: int = MAX_ROWS) -> None:
+    def __init__(self, path: Path, *, max_rows: int = MAX_ROWS, read_only: bool = False) -> None:
         self._path = path
+        self._read_only = read_only
         self._max_rows = max_rows
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
@@ -72,7 +74,7 @@ class FactsCache:
         facts = read_query(sql, dialect, schema)
         # Nothing found may be for want of memory or stack: it is looked for again. So is what our
         # own code failed on, or only the first run would tell.
-        if facts != EMPTY_FACTS and not facts.failure:
+        if facts != EMPTY_FACTS and not facts.failure and not self._read_only:
             self._keep(key, _encoded(facts))
         return facts
 
@@ -97,7 +99,7 @@ class FactsCache:
                 try:
                     return self._opened().execute(statement, values).fetchall()
                 except sqlite3.DatabaseError as error:
-                    if type(error) is not sqlite3.DatabaseError:
+                    if type(error) is not sqlite3.DatabaseError or self._read_only:
                         raise  # locked, read-only, full: the file may be well
                     logger.debug("%s is damaged (%s) and made anew", self._path, error)
                     self._close()
@@ -110,6 +112,8 @@ class FactsCache:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
+            if self._read_only and not self._path.exists():
+                raise FileNotFoundError(self._path)
             folder = self._path.parent
             if not folder.exists():
                 folder.mkdir(parents=True, exist_ok=True)
@@ -119,6 +123,8 @@ class FactsCache:
                 self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
             )
             self._connection.text_factory = bytes  # a damaged text is no reason to stop
+            if self._read_only:
+                return self._connection
             with suppress(sqlite3.OperationalError):  # another process is at it
                 self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")

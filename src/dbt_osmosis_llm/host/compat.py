@@ -1,5 +1,7 @@
 """The one door to dbt-osmosis: every name of its that we use, and how we use it.
 
+Of dbt itself, what others of its functions stand in for is here, too.
+
 dbt-osmosis 1.5 has no hooks, so most of these names are private to it and may change with any
 version. Nothing else in this package names anything of dbt-osmosis or dbt-core-interface. `check`
 looks at all of it before a command is extended: a version that lacks something, or takes other
@@ -11,6 +13,7 @@ Names are looked up at each call: while a run goes on some of them are stood in 
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +22,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError, LLMError, LLMResponseError
 
+_FALSE_CIRCLE = "Circular dependency detected"
 FITS = "dbt-osmosis >=1.5,<2"
 
 MAIN = "dbt_osmosis.cli.main"
@@ -264,6 +269,18 @@ WRITER_HOOKS = (
 )
 """What `host.minimal_writing` stands in for while a run goes on."""
 
+WAREHOUSE_HOOKS = (
+    HostHook("dbt.adapters.contracts.connection", "LazyHandle.resolve", ("self", "connection")),
+    _stood_in_for(
+        "introspection",
+        "_cached_warehouse_columns",
+        *("context", "relation", "rendered_relation"),
+    ),
+)
+"""Where every adapter of dbt's opens a connection, and where dbt-osmosis looks columns up: what
+`host.warehouse` stands in for while a run goes on."""
+_NAMES.append(WAREHOUSE_HOOKS[0])
+
 GET_COLUMNS_HOOK = _stood_in_for("introspection", "get_columns", "context", "relation")
 """What the warehouse says of a table's columns: all passes ask it."""
 
@@ -337,6 +354,24 @@ def share_errors() -> None:
         theirs = name.find()
         if not issubclass(ours, theirs):
             ours.__bases__ = (theirs,) if ours is LLMError else (*ours.__bases__, theirs)
+
+
+@contextmanager
+def without_false_circles() -> Iterator[None]:
+    """Keep one kind of warning out of the host's log, on the terminal and in its file.
+
+    Its inheritance takes a table that it comes to on a second way for a circle; a diamond is
+    enough. dbt loads no project that has one.
+    """
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return _FALSE_CIRCLE not in str(record.msg)
+
+    logger.logger.addFilter(is_wanted)
+    try:
+        yield
+    finally:
+        logger.logger.removeFilter(is_wanted)
 
 
 def normalized_name(context: Any, name: str) -> str:

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.host import compat, unrendered
 from dbt_osmosis_llm.host.nodes import on_one_line
+from dbt_osmosis_llm.host.warehouse import CLOSED, Warehouse
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
+from dbt_osmosis_llm.synthesis.report import no_warehouse
 
 _READ_BY_DBT = (".yml", ".yaml", ".sql", ".py", ".md", ".csv")
 _MOST_NAMED = 3
@@ -56,6 +59,8 @@ def open_context(
 ) -> Iterator[Any]:
     """Give a context as ``dbt-osmosis yaml document --dry-run`` has it.
 
+    With `disable_introspection` no connection is opened, whatever a model's Jinja wants to ask.
+
     Raises:
         LLMConfigError: dbt cannot load the project.
     """
@@ -74,16 +79,20 @@ def open_context(
         vars=dict(variables or {}),
         disable_introspection=disable_introspection,
     )
-    try:
-        project = compat.open_project(configuration)
-    except UnicodeDecodeError as error:
-        raise LLMConfigError(decoding_failure(project_dir, error)) from None
-    except Exception as error:  # noqa: BLE001  # parsers and adapters raise whatever they like
-        said = on_one_line(error)
-        raise LLMConfigError(f"dbt cannot load the project in {project_dir}: {said}") from None
-    settings = compat.refactor_settings(
-        dry_run=True, catalog_path=catalog_path, models=list(models), fqn=list(fqn)
-    )
-    with compat.refactor_context(project=project, settings=settings) as context:
-        unrendered.put_back(context)
-        yield context
+    warehouse = Warehouse(CLOSED if disable_introspection else "")
+    with warehouse.in_place(), compat.without_false_circles():
+        try:
+            project = compat.open_project(configuration)
+        except UnicodeDecodeError as error:
+            raise LLMConfigError(decoding_failure(project_dir, error)) from None
+        except Exception as error:  # noqa: BLE001  # parsers and adapters raise whatever they like
+            said = on_one_line(error)
+            raise LLMConfigError(f"dbt cannot load the project in {project_dir}: {said}") from None
+        settings = compat.refactor_settings(
+            dry_run=True, catalog_path=catalog_path, models=list(models), fqn=list(fqn)
+        )
+        with compat.refactor_context(project=project, settings=settings) as context:
+            unrendered.put_back(context)
+            yield context
+            if warehouse.failure:
+                logger.error("%s", no_warehouse(warehouse.failure))

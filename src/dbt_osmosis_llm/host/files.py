@@ -47,7 +47,7 @@ class Files:
         self._texts: dict[str, dict[str, str]] = {}
         self._doubled: dict[int, tuple[Any, Mapping[EntryPath, Sequence[Any]]]] = {}
         self._twice: dict[str, Mapping[str, str]] = {}
-        self._refused: dict[Path, Mapping[str, str]] = {}
+        self._refused: dict[Path, Mapping[str, Mapping[str, str]]] = {}
         self._by_path: dict[Path, list[Any]] = {}
         self._left_out: dict[str, Mapping[str, str]] = {}
 
@@ -66,9 +66,8 @@ class Files:
             if "" not in reasons and node_id in self.without_path:
                 reasons = {"": self.without_path[node_id]}
             elif "" not in reasons and path is not None:
-                refused = self._refused_in(path.resolve()).get(node_id)
-                if refused is not None:
-                    reasons = {"": f"{node.name} cannot be changed: {refused}"}
+                refused = self._refused_in(path.resolve()).get(node_id, {})
+                reasons = {**reasons, **_reasons(node, refused)}
             self._left_out[node_id] = reasons
             if "" in reasons and self._writing is not None:
                 self._writing.nodes_left_alone.add(node_id)
@@ -90,6 +89,9 @@ class Files:
     def texts_left_alone(self, node: Any) -> dict[str, str]:
         """Return the texts that a node lacks and that are not written, each with the reason."""
         reasons = self.left_out(node)
+        path = self._path_of.get(node.unique_id)
+        if path is not None and "" not in reasons and not self.can_be_written(node):
+            reasons = {"": self._unsafe[path]}
         if not reasons:
             return {}
         found = ((n, reasons.get("", reasons.get(plain_name(n)))) for n in self.lacking(node))
@@ -105,11 +107,11 @@ class Files:
             self._twice[node.unique_id] = descriptions.left_out(self._context, node, entries)
         return self._twice[node.unique_id]
 
-    def _refused_in(self, path: Path) -> Mapping[str, str]:
-        """Return the nodes of a file whose entries cannot be given texts, with the reason."""
+    def _refused_in(self, path: Path) -> Mapping[str, Mapping[str, str]]:
+        """Return what of a file's nodes cannot be given texts, see `writing.refusals`."""
         if path not in self._refused:
             self._refused[path] = {}
-            if self._writing is not None and path.is_file() and self._writing.is_safe(path):
+            if self._writing is not None and self._writing.is_safe(path):
                 entries = {
                     node.unique_id: (descriptions.entry_paths(node)[-1], names)
                     for node in self._nodes_of(path)
@@ -148,6 +150,11 @@ class Files:
         except compat.host_error():
             return True  # there is no file yet; `check_targets` says what is wrong
 
+    @property
+    def _unsafe(self) -> Mapping[Path, str]:
+        """The files that cannot be changed safely, as far as is known, each with the reason."""
+        return self._writing.left_alone if self._writing else {}
+
     def path(self, node: Any) -> Path | None:
         """Return the file for a node's descriptions, None when dbt-osmosis knows none."""
         try:
@@ -162,6 +169,8 @@ class Files:
     def finish(self, node: Any) -> bool:
         """Write a node's file if nothing of it is open any more; tell whether it was written."""
         self._quote_jinja(node)
+        if self._context.settings.dry_run:
+            return False  # dbt-osmosis looks at the end at what each file would hold
         path = self._path_of.get(node.unique_id)
         if path is None:
             return False
@@ -299,14 +308,30 @@ class Files:
         Args:
             old_texts: Returns a node's texts that were set aside to be written again.
         """
-        unsafe = self._writing.left_alone if self._writing else {}
         reasons: dict[str, list[str]] = {}
         for node_id, path in self._path_of.items():
             node = self._selection.nodes[node_id]
-            said = [unsafe[path]] if path in unsafe else [*self.left_out(node).values()]
-            if not said:
-                continue
-            is_lacking = self.lacking(node) if path in unsafe else self.texts_left_alone(node)
-            if is_lacking or old_texts(node_id):
-                reasons.setdefault(str(path), []).extend(said)
+            said = [*self.texts_left_alone(node).values()]
+            if not said and old_texts(node_id):
+                said = (
+                    [self._unsafe[path]]
+                    if path in self._unsafe
+                    else [*self.left_out(node).values()]
+                )
+            reasons.setdefault(str(path), []).extend(said)
+        reasons = {path: said for path, said in reasons.items() if said}
         return {path: "; ".join(dict.fromkeys(said)) for path, said in sorted(reasons.items())}
+
+
+def _reasons(node: Any, refused: Mapping[str, str]) -> dict[str, str]:
+    """Return what of a node cannot be changed, in the form of `descriptions.left_out`."""
+    if "" in refused:
+        return {"": f"{node.name} cannot be changed: {refused['']}"}
+    names: dict[str, list[str]] = {}
+    for name, reason in refused.items():
+        names.setdefault(reason, []).append(name)
+    return {
+        plain_name(name): f"{', '.join(same)} of {node.name} cannot be changed: {reason}"
+        for reason, same in names.items()
+        for name in same
+    }

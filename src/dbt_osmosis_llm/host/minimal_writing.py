@@ -13,7 +13,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from dbt_osmosis_llm.evidence.fingerprint import hash_of
@@ -26,8 +25,9 @@ from dbt_osmosis_llm.writing import (
     check,
     patched,
     reads_as,
-    reconciled,
     refusals,
+    rewritten,
+    step_to,
 )
 
 _UNREADABLE = (YAMLError, UnicodeDecodeError, UnsafeYamlError, compat.host_error())
@@ -49,6 +49,7 @@ class MinimalWriting:
         """References to docs blocks of ours, each with the block's text."""
         self.with_jinja: frozenset[str] = frozenset()
         """Texts that hold Jinja as their files have it, see `host.unrendered`."""
+        self._columns_left_alone: dict[Path, set[EntryPath]] = {}
         self._safe: set[Path] = set()
         self._synced: dict[Path, str] = {}
         """File to a hash of what its nodes said when it was written."""
@@ -76,12 +77,15 @@ class MinimalWriting:
 
     def refusals(
         self, path: Path, entries: Mapping[str, tuple[EntryPath, Collection[str]]]
-    ) -> dict[str, str]:
-        """Return the entries of a safe file that cannot be given texts, see `writing.refusals`."""
+    ) -> dict[str, dict[str, str]]:
+        """Return what of a safe file's entries cannot be given texts, see `writing.refusals`."""
         if not entries:
             return {}
-        text = path.read_bytes().decode()
-        return refusals(text, YAML().load(text.removeprefix("\ufeff")) or {}, entries)
+        refused = refusals(path.read_bytes().decode() if path.is_file() else "", entries)
+        self._columns_left_alone[path.resolve()] = {
+            (*entries[key][0], step_to("columns", name)) for key in refused for name in refused[key]
+        }
+        return refused
 
     def _leave(self, path: Path, error: Exception) -> None:
         if not isinstance(error, UnsafeYamlError):
@@ -133,7 +137,9 @@ class MinimalWriting:
                 # A column may be called `no` or `1e3`, which dbt-osmosis writes without quotes.
                 return new if reads_as(new.decode(), data) else patched("", data).encode()
             try:
-                changed = _changed(original, data, self.own_references)
+                left_alone = self._columns_left_alone.get(path.resolve(), ())
+                text = rewritten(original.decode(), data, self.own_references, left_alone)
+                changed = text.encode()
             except _UNREADABLE as error:
                 self._leave(path, error)
                 return original
@@ -259,16 +265,3 @@ def _said(nodes: Sequence[Any]) -> str:
     """Return a hash of all that is written of nodes."""
     ordered = sorted(nodes, key=lambda node: str(node.unique_id))
     return hash_of([(n.unique_id, n.description, n.meta, n.tags, n.columns) for n in ordered])
-
-
-def _changed(
-    original: bytes, wanted: Mapping[str, Any], own_references: Mapping[str, str]
-) -> bytes:
-    text = original.decode()
-    loader = YAML()
-    now = loader.load(text.removeprefix("\ufeff"))
-    if now is None:  # nothing but comments, below which there is room
-        now = {}
-    if not isinstance(now, Mapping):
-        raise UnsafeYamlError("it holds no mapping")
-    return patched(text, reconciled(now, wanted, own_references)).encode()

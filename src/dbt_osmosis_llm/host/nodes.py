@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -110,6 +111,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def on_one_line(error: BaseException) -> str:
-    """Return all that an error says: with dbt, the first line tells only where it happened."""
-    return redact_secrets(" ".join(str(error).split())) or type(error).__name__
+def on_one_line(error: BaseException, secrets: Iterable[str] = ()) -> str:
+    """Return all that an error says: with dbt, the first line tells only where it happened.
+
+    Args:
+        error: Of dbt, an adapter or a driver.
+        secrets: What must not be shown, beside what looks like a key.
+    """
+    return redact_secrets(" ".join(str(error).split()), secrets) or type(error).__name__

@@ -171,6 +171,7 @@ class HostProject:
         """Note in a report what was not documented, or by less than there could be, and why."""
         written = self.selection.written
         report.not_read = dict(self.queries.read_failures)
+        report.not_compiled = dict(self.queries.compile_errors)
         report.left_alone = self.files.left_alone(self.provenance.old_texts)
         report.without_path = self.files.how_to_give_paths()
         report.not_there = {uid: names for uid in written if (names := self.not_there(uid))}
@@ -195,6 +196,10 @@ class HostProject:
     def tables_read(self, node_id: str) -> Sequence[str]:
         """Return what a node reads: its parents, and through ephemeral ones their own."""
         return self.selection.tables_read(node_id)
+
+    def versions(self, node_id: str) -> Sequence[str]:
+        """Return the other selected versions of a model, none for what has none."""
+        return self.selection.versions(node_id)
 
     # What a node lacks
 
@@ -342,6 +347,31 @@ class HostProject:
             taken.append(copy.column)
             origin_name = f"{copy.origin_id}.{copy.origin_column}"
             self.provenance.note(node_id, [copy.column], origin_name)
+        return tuple(taken)
+
+    def share(self, node_id: str, columns: Collection[str]) -> tuple[str, ...]:
+        """Take texts over from other versions of a model, where a column is one and the same.
+
+        That is where the model lists it for all versions, or all of them define it alike.
+        """
+        node = self._node(node_id)
+        of_model = descriptions.columns_of_all_versions(self.context, node)
+        taken = []
+        for name in columns:
+            for other_id in self.versions(node_id):
+                other = self._node(other_id)
+                found = (n for n in other.columns if plain_name(n) == plain_name(name))
+                column = next(found, None)
+                text = other.columns[column].description if column else ""
+                if column is None or self.tables.lacks_text(text):
+                    continue
+                if plain_name(name) in of_model or self.provenance.is_same(
+                    (node_id, name), (other_id, column)
+                ):
+                    node.columns[name].description = text
+                    self.provenance.note(node_id, [name], f"{other_id}.{column}")
+                    taken.append(name)
+                    break
         return tuple(taken)
 
     def inherited_columns(self, node_id: str) -> tuple[str, ...]:

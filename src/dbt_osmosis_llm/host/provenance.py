@@ -181,6 +181,16 @@ class Provenance:
             or column in in_warehouse
         )
 
+    def is_same(self, one: tuple[str, str], other: tuple[str, str]) -> bool:
+        """Tell whether two columns, each by its table's unique id, are made of the same alike."""
+        freshness = Freshness(self._gatherer.declared, self.lock)
+        first, second = (freshness.fingerprint(*column) for column in (one, other))
+        return (
+            first is not None
+            and second is not None
+            and (first.definition, first.upstream) == (second.definition, second.upstream)
+        )
+
     # During the run
 
     def old_texts(self, node_id: str) -> Mapping[str, str]:

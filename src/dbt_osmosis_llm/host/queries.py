@@ -10,7 +10,9 @@ from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, QueryFacts
 from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.evidence.names import unquoted
 from dbt_osmosis_llm.host import compat
+from dbt_osmosis_llm.host.compiling import Compiler
 from dbt_osmosis_llm.host.nodes import Nodes, is_ephemeral, on_one_line, relation_of
+from dbt_osmosis_llm.host.warehouse import secrets_of
 from dbt_osmosis_llm.llm.redaction import redact_secrets
 
 
@@ -29,6 +31,7 @@ class Queries:
         self._context = context
         self._nodes = nodes
         self._read_query = read_query
+        self._compiler = Compiler(context)
         self._columns_in_database: dict[str, dict[str, str]] = {}
         self._queries: dict[str, tuple[str | None, QueryFacts]] = {}
         self._declared: dict[str, tuple[str | None, QueryFacts]] = {}
@@ -86,17 +89,13 @@ class Queries:
             return compiled, True
         if getattr(node, "language", "sql") != "sql":
             return node.raw_code or None, False
-        # As on a full refresh: what `is_incremental()` adds depends on what the warehouse holds
-        # today and says how the table is loaded, not what is in it.
-        full_refresh, node.config.full_refresh = node.config.full_refresh, True
         try:
-            return compat.compile_node(self._context, node), True
+            return self._compiler.compile(node), True
         except Exception as error:  # noqa: BLE001  # macros and adapters raise whatever they like
-            said = self.compile_errors[node.unique_id] = on_one_line(error)
+            secrets = secrets_of(self._context.project.runtime_cfg.credentials)
+            said = self.compile_errors[node.unique_id] = on_one_line(error, secrets)
             logger.debug("%s does not compile; its raw SQL is used (%s)", node.unique_id, said)
             return node.raw_code or None, False
-        finally:
-            node.config.full_refresh = full_refresh
 
     @property
     def warehouse(self) -> str:
@@ -132,8 +131,7 @@ class Queries:
             column.name: str(getattr(column, "dtype", None) or getattr(column, "type", ""))
             for column in found or ()
         }
-        if columns:
-            self._columns_in_database[node.unique_id] = columns
+        self._columns_in_database[node.unique_id] = columns
         return columns
 
 

@@ -73,6 +73,22 @@ class Selection:
         reached = self._upstream(node_id, past=lambda uid: uid not in self.nodes)
         return {uid for uid in reached if uid in self.nodes}
 
+    @cached_property
+    def _versions(self) -> dict[tuple[str, str], list[str]]:
+        """The versions of each model, in the order of a run, by package and name."""
+        versions: dict[tuple[str, str], list[str]] = {}
+        for uid in self.order:
+            node = self.nodes[uid]
+            if getattr(node, "version", None) is not None:
+                versions.setdefault((node.package_name, node.name), []).append(uid)
+        return versions
+
+    def versions(self, node_id: str) -> list[str]:
+        """Return the other versions of a model, in the order of a run."""
+        node = self.nodes[node_id]
+        of_model = self._versions.get((node.package_name, str(node.name)), [])
+        return [uid for uid in of_model if uid != node_id and node_id in of_model]
+
     def ancestors(self, node_id: str) -> set[str]:
         """Return all nodes upstream of a node."""
         return self._upstream(node_id, past=lambda uid: True)

@@ -295,6 +295,9 @@ class Engine:
             # Lineage before names: a column computed anew may have an old name.
             outcome.copied = project.copy(node_id, copies(evidence, missing.columns))
             missing = project.missing(node_id)
+        if missing.columns and project.versions(node_id):
+            outcome.copied += project.share(node_id, missing.columns)
+            missing = project.missing(node_id)
         if missing.columns or project.forces_inheritance(node_id):
             keep_out: set[str] = set()
             if evidence:
@@ -520,7 +523,7 @@ def _ties(project: Project, node_id: str, missing: Missing) -> Ties:
         node_id,
         parents,
         is_open=True,
-        reads=project.tables_read(node_id),
+        reads=[*project.tables_read(node_id), *project.versions(node_id)],
         # Without a missing column nothing is inherited.
         takes=(lambda: project.inheritable_names(node_id)) if missing.columns else tuple,
         gives=project.unsettled_names(node_id) if missing.columns else (),

@@ -31,6 +31,10 @@ class Project(Protocol):
         """Return the nodes whose texts `evidence` holds, selected or not."""
         ...
 
+    def versions(self, node_id: str) -> Sequence[str]:
+        """Return the other selected versions of a model, none for what has none."""
+        ...
+
     def inheritable_names(self, node_id: str) -> set[str]:
         """Return the names, in lower case, of upstream columns whose texts `inherit` may take."""
         ...
@@ -58,6 +62,15 @@ class Project(Protocol):
 
     def copy(self, node_id: str, copies: Sequence[Copy]) -> tuple[str, ...]:
         """Take texts over; return the columns that dbt-osmosis's settings let have them."""
+        ...
+
+    def share(self, node_id: str, columns: Collection[str]) -> tuple[str, ...]:
+        """Take texts over from other versions of a model; return the columns that have one now.
+
+        Args:
+            node_id: Of a selected node.
+            columns: Those without a text.
+        """
         ...
 
     def inherited_columns(self, node_id: str) -> tuple[str, ...]:

@@ -9,6 +9,14 @@ from dbt_osmosis_llm.llm.exceptions import LLMError
 from dbt_osmosis_llm.synthesis.checks import Complaint
 
 
+def no_warehouse(reason: str) -> str:
+    """Return what is said of a warehouse that cannot be reached."""
+    return (
+        f"The warehouse cannot be reached ({reason.rstrip('.')}). Columns and types are those of "
+        "YAML, catalog and SQL; run again when it answers."
+    )
+
+
 @dataclass
 class NodeOutcome:
     """What became of one node that lacked texts."""
@@ -58,6 +66,10 @@ class RunReport:
     """File that cannot be changed safely, to the reason; nothing was asked for it."""
     not_read: dict[str, str] = field(default_factory=dict)
     """Table whose SQL our reader failed on, to the failure; it was documented without lineage."""
+    not_compiled: dict[str, str] = field(default_factory=dict)
+    """Model whose SQL was read as it is written, to why it does not compile; no lineage then."""
+    no_warehouse: str = ""
+    """Why the warehouse could not be reached; empty where it could, or was not asked."""
     without_path: list[str] = field(default_factory=list)
     """Lines about the tables that have no YAML file, and what to do."""
     not_there: dict[str, tuple[str, ...]] = field(default_factory=dict)

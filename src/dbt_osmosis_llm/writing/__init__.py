@@ -3,6 +3,8 @@
 from dbt_osmosis_llm.writing.patch import UnsafeYamlError, check, patched, reads_as
 from dbt_osmosis_llm.writing.places import lines
 from dbt_osmosis_llm.writing.reconcile import LISTS, EntryPath, doubled, reconciled, step_to
+from dbt_osmosis_llm.writing.rewriting import rewritten
+from dbt_osmosis_llm.writing.sharing import shared
 from dbt_osmosis_llm.writing.trial import refusals
 
 __all__ = [
@@ -16,5 +18,7 @@ __all__ = [
     "reads_as",
     "reconciled",
     "refusals",
+    "rewritten",
+    "shared",
     "step_to",
 ]

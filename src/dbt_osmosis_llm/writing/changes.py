@@ -243,6 +243,11 @@ class Changes:
             if name not in pairs and (name not in merged or merged[name] != wanted[name])
         ]
         self.written += [(*place.path, name) for name in added]
+        own = {*pairs, *added}
+        before = {name for name in self.merged(node, effective=False) if name in pairs}
+        moved = self.late_merge(node) if any(n in own and n not in before for n in merged) else None
+        if moved:
+            self.merge_first(node, moved)
         if added and node.style == "flow":
             self.flow.add_keys(node, {name: wanted[name] for name in added}, place.key)
         elif added:
@@ -250,19 +255,54 @@ class Changes:
             self.block.add_keys(node, more, place.key, is_top=node is self.root)
         if removed:
             self.block.remove_keys(node, set(removed))
+        if moved:
+            self.remove_merge(node, moved)
 
-    def merged(self, node: Node) -> dict[Any, Any]:
-        """Return what a mapping will get from its merge key."""
+    def late_merge(self, node: Node) -> tuple[Node, Node] | None:
+        """Return the merge key of a mapping with its value if it stands behind other keys.
+
+        dbt takes a key of the mapping's own that is merged as well for one that is there twice,
+        unless the merge key is the first.
+        """
+        late = next((pair for pair in node.pairs[1:] if pair[0].is_merge), None)
+        if late and "\n" in self.text[late[0].start : late[1].end]:
+            raise self.unsafe(late[0], "merges keys of which one would be overridden before it")
+        return late
+
+    def merge_first(self, node: Node, pair: tuple[Node, Node]) -> None:
+        """Write a merge key before the first key of its mapping."""
+        key, value = pair
+        first = node.pairs[0][0]
+        if node.style == "flow":
+            written = f"{self.text[key.start : value.end]}, "
+        else:
+            line_end = self.edits.line_end(value.end)
+            margin = self.edits.newline_at(line_end) + " " * first.column
+            written = self.text[key.start : line_end] + margin
+        self.edits.replace(first.start, first.start, written)
+
+    def remove_merge(self, node: Node, pair: tuple[Node, Node]) -> None:
+        """Remove a merge key that stands behind others, its line with it."""
+        key, value = pair
+        if node.style == "flow":
+            before = node.pairs[node.pairs.index(pair) - 1]
+            self.edits.replace(max(before[0].end, before[1].end), value.end, "")
+            return
+        line_end = self.edits.line_end(value.end)
+        self.edits.replace(self.edits.previous_line_end(key.start), line_end, "")
+
+    def merged(self, node: Node, *, effective: bool = True) -> dict[Any, Any]:
+        """Return what a mapping will get from its merge key, or what it gets now."""
         merged: dict[Any, Any] = {}
         for key, value in node.pairs:
             if not key.is_merge:
                 continue
             several = value.kind == "sequence"
             for source in reversed(value.items if several else [value]):
-                effective = self.effective(source)
-                if not isinstance(effective, dict):
+                keys = self.effective(source) if effective else source.value
+                if not isinstance(keys, dict):
                     raise self.unsafe(value, "merges what would be no mapping")
-                merged.update(effective)
+                merged.update(keys)
         return merged
 
     # Sequences

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dbt_osmosis_llm.writing.alignment import Alignment, runs
@@ -96,13 +97,13 @@ class FlowChanges:
         self.edits.replace(start, spans[last][1], "")
 
 
-def _quotes_keys(nodes: list[Node]) -> bool:
+def _quotes_keys(nodes: Sequence[Node]) -> bool:
     """Tell whether all keys of some mappings are in double quotes."""
     styles = {key.style for node in nodes for key, _ in node.pairs}
     return styles == {'"'}
 
 
-def _common_mark(nodes: list[Node]) -> str | None:
+def _common_mark(nodes: Sequence[Node]) -> str | None:
     """Return the quote that all texts of some nodes have, empty for none, None if they differ."""
     texts = [
         inner

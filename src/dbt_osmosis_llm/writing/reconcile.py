@@ -40,8 +40,8 @@ def reconciled(
     """Return what a file should hold.
 
     Args:
-        original: What it holds.
-        wanted: What dbt-osmosis would write instead.
+        original: What it holds, as it is loaded or in the form of `normal`.
+        wanted: What dbt-osmosis would write instead, in the same form.
         own_references: References to blocks of ours, each with the block's text: they may be
             replaced by another text.
         left_alone: Entries that stay as they are; those that the file holds twice always do.
@@ -70,9 +70,9 @@ def _find_doubled(
         entries = [item for item in items if isinstance(item, Mapping)]
         names: dict[EntryPath, list[Any]] = {}
         for entry in entries:
-            if (step := _step(key, entry)) is not None:
-                names.setdefault((*path, step), []).append(_identity(entry))
-                _find_doubled(entry, (*path, step), found)
+            if (place := step(key, entry)) is not None:
+                names.setdefault((*path, place), []).append(_identity(entry))
+                _find_doubled(entry, (*path, place), found)
         found.update({place: written for place, written in names.items() if len(written) > 1})
 
 
@@ -81,7 +81,8 @@ def step_to(key: str, identity: Hashable) -> tuple[str, str]:
     return key, str(_folded(identity))
 
 
-def _step(key: str, entry: Any) -> tuple[str, str] | None:
+def step(key: str, entry: Any) -> tuple[str, str] | None:
+    """Return the step of an `EntryPath` to an entry of a list, None when it has no name."""
     identity = _identity(entry)
     return None if identity is None else step_to(key, identity)
 
@@ -159,8 +160,8 @@ class _Reconciliation:
         # By identity: a list may hold equal items.
 
         def is_left_alone(item: Any) -> bool:
-            step = _step(key, item)
-            return step is not None and (*path, step) in self._left_alone
+            place = step(key, item)
+            return place is not None and (*path, place) in self._left_alone
 
         wanted = [item for item in wanted if not is_left_alone(item)]
         left = {id(item): item for item in wanted}
@@ -180,8 +181,8 @@ class _Reconciliation:
             if match is not None:
                 del left[id(match)]
                 both = isinstance(item, Mapping) and isinstance(match, Mapping)
-                step = _step(key, item)
-                place = path if step is None else (*path, step)
+                inner = step(key, item)
+                place = path if inner is None else (*path, inner)
                 pairs.append((self._entry(item, match, place) if both else plain(item), match))
             elif identity is None or candidates:  # no name, or one more of the same name: not ours
                 pairs.append((plain(item), None))
@@ -285,6 +286,8 @@ def _identity(item: Any) -> Hashable:
 
 
 def _folded(identity: Hashable) -> Hashable:
+    if isinstance(identity, tuple):  # a number in the form of `normal`
+        identity = identity[-1]
     return None if identity is None else plain_name(str(identity))
 
 
@@ -293,7 +296,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    # Pairs are values that are no texts, in the form of `normal`.
+    return isinstance(value, Sequence) and not isinstance(value, str | tuple)
 
 
 def plain(value: Any) -> Any:

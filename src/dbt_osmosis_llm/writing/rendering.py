@@ -100,9 +100,10 @@ class Renderer:
     def key(self, key: Any) -> str:
         """Write a key."""
         if isinstance(key, str):
-            return (
-                key if works_plain(key, in_flow=True) else quoted(key, self.layout.texts.quote(key))
-            )
+            is_plain = works_plain(key, in_flow=True)
+            if self.cautious and not key.isidentifier():
+                return quoted(key, '"')
+            return key if is_plain else quoted(key, self.layout.texts.quote(key))
         written = scalar_text(key)
         if written is None:
             raise UnsafeYamlError(f"a key cannot be written: {key!r}")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from dbt_osmosis_llm.writing.tree import UnsafeYamlError
+
 QUOTES = ("'", '"')
 BLOCKS = ("|", ">")
 
@@ -21,7 +23,9 @@ _WORDS_THAT_ARE_VALUES = frozenset(
     ("y", "n", "yes", "no", "on", "off", "true", "false", "null", "~", "=", "<<", "...")
 )
 # Numbers, dates and times of both versions, and some texts that only look like them.
-_LOOKS_TYPED = re.compile(r"[-+.0-9][-+.0-9_:,a-fA-FoOxXtTzZ \t]*|\.(?:inf|nan)", re.IGNORECASE)
+_LOOKS_TYPED = re.compile(
+    r"[-+.0-9][-+.0-9_:,a-fA-FoOxXtTzZ \t]*|[-+]?\.(?:inf|nan)", re.IGNORECASE
+)
 # A space that a line end may stand for.
 _BREAK = re.compile(r"(?<=[^ \t\\]) (?=[^ \t])")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -53,6 +57,8 @@ def _escaped(sign: str) -> str:
     if not _UNPRINTABLE.match(sign):
         return sign
     code = ord(sign)
+    if 0xD800 <= code <= 0xDFFF:
+        raise UnsafeYamlError(f"half a character (U+{code:04X}) is nothing that a file can hold")
     if code > 0xFFFF:
         return f"\\U{code:08X}"
     return f"\\u{code:04X}" if code > 0xFF else f"\\x{code:02X}"

@@ -9,25 +9,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
 
+import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import TaggedScalar
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
 from ruamel.yaml.scalarbool import ScalarBoolean
 
+# libyaml, twenty times as fast as ruamel.yaml's own parser, knows YAML 1.1 alone: where there are
+# tags or any of these signs, it may see other nodes.
+_FastLoader: Any = getattr(yaml, "CSafeLoader", None)
+_NOT_FAST = re.compile("[\t\x85\u2028\u2029\ufeff]|\r(?!\n)|^%", re.MULTILINE)
 _GAP = re.compile(r"(?:[\s\ufeff]|#[^\r\n]*)*")
 _PROPERTY = re.compile(r"!<[^>]*>|[&!][^\s,\[\]{}]*")
 # A plain scalar that begins otherwise, or is a sentence, is text in YAML 1.2.
@@ -71,8 +68,8 @@ class Node:
     """Of a scalar: the quote, `|` or `>`, empty for plain. Of a collection: `flow` or `block`."""
     anchor: str | None = None
     tagged: bool = False
-    items: list[Node] = field(default_factory=list)
-    pairs: list[tuple[Node, Node]] = field(default_factory=list)
+    items: Sequence[Node] = ()
+    pairs: Sequence[tuple[Node, Node]] = ()
     target: Node | None = None
     """The node that an alias stands for."""
 
@@ -82,18 +79,26 @@ class Node:
         return self.value == _MERGE and not self.tagged
 
 
-def normal(value: Any) -> Any:
+def normal(value: Any, *, lenient: bool = False) -> Any:
     """Return loaded YAML as plain dicts, lists, strings and, for all else, (type, value) pairs.
 
+    Args:
+        value: What was loaded.
+        lenient: Let things pass that are none of YAML's own types; they can be compared and left
+            out, but not written.
+
     Raises:
-        UnsafeYamlError: It has something that is none of YAML's own types.
+        UnsafeYamlError: It has such a thing.
     """
     if value is None or type(value) is str:
         return value
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, Mapping):
-        return {_hashable(normal(key)): normal(item) for key, item in value.items()}
+        return {
+            _hashable(normal(key, lenient=lenient)): normal(item, lenient=lenient)
+            for key, item in value.items()
+        }
     if isinstance(value, TaggedScalar):
         tag, text = str(value.tag.value), str(value.value)
         return text if tag in _TEXT_TAGS else ("tag", tag, text)
@@ -110,9 +115,11 @@ def normal(value: Any) -> Any:
     if isinstance(value, bytes):
         return ("bytes", value)
     if isinstance(value, Set):
-        return {_hashable(normal(item)): None for item in value}
+        return {_hashable(normal(item, lenient=lenient)): None for item in value}
     if isinstance(value, Sequence):
-        return [normal(item) for item in value]
+        return [normal(item, lenient=lenient) for item in value]
+    if lenient:
+        return ("unknown", repr(value))
     raise UnsafeYamlError(f"it has a value of the type {type(value).__name__!r}")
 
 
@@ -140,14 +147,24 @@ def gap_end(text: str, offset: int) -> int:
     return match.end() if match else offset
 
 
-def read_tree(text: str) -> Node | None:
+def read_tree(text: str, *, fast: bool = True) -> Node | None:
     """Return the root node of a YAML file, None when it holds nothing but comments.
+
+    Args:
+        text: The file.
+        fast: Leave it to libyaml where that sees the same nodes in all likelihood; whoever changes
+            a file by them has the result read by ruamel.yaml.
 
     Raises:
         UnsafeYamlError: It is not one valid YAML document, or a key stands in a mapping twice.
     """
+    if fast and can_be_fast(text):
+        # What ruamel.yaml thinks of a file that libyaml does not like is another matter.
+        with suppress(yaml.YAMLError, _NotFastError, UnsafeYamlError, *READ_ERRORS):
+            return _Reader(text, yaml.parse(text, Loader=_FastLoader), fast=True).document()
     try:
-        return _Reader(text).document()
+        # Pure: ruamel.yaml may use libyaml itself.
+        return _Reader(text, YAML(typ="safe", pure=True).parse(text)).document()
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1} is" if mark else "it is"
@@ -163,25 +180,35 @@ def read_tree(text: str) -> Node | None:
         raise UnsafeYamlError(f"it cannot be read as YAML: {type(error).__name__}") from error
 
 
+def can_be_fast(text: str) -> bool:
+    """Tell whether libyaml is there and sees in a file, tags aside, what ruamel.yaml sees."""
+    return _FastLoader is not None and not _NOT_FAST.search(text)
+
+
+class _NotFastError(Exception):
+    """A file has what libyaml may read in another way."""
+
+
 class _Reader:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, events: Iterator[Any], *, fast: bool = False) -> None:
         self.text = text
-        # Pure: libyaml, which ruamel.yaml may use instead, knows YAML 1.1 alone.
-        self.events: Iterator[Any] = YAML(typ="safe", pure=True).parse(text)
+        self.events = events
+        self.fast = fast
         self.anchors: dict[str, Node] = {}
 
     def document(self) -> Node | None:
         root: Node | None = None
         documents = 0
         for event in self.events:
-            if isinstance(event, DocumentStartEvent):
+            kind = type(event).__name__
+            if kind == "DocumentStartEvent":
                 documents += 1
                 if documents > 1:
                     line = event.start_mark.line + 1
                     raise UnsafeYamlError(f"line {line} begins a second document")
                 if event.version or event.tags:
                     raise UnsafeYamlError("it has a YAML directive")
-            elif isinstance(event, ScalarEvent | SequenceStartEvent | MappingStartEvent):
+            elif kind in ("ScalarEvent", "SequenceStartEvent", "MappingStartEvent"):
                 root = self.node(event)
         is_empty = root is not None and root.kind == "scalar" and root.start == root.end
         return None if is_empty else root
@@ -189,18 +216,21 @@ class _Reader:
     def node(self, event: Any, after: int | None = None) -> Node:
         """Build a node; `after` is where it stands when it is empty."""
         start, end = event.start_mark.index, event.end_mark.index
-        if isinstance(event, AliasEvent):
+        kind = type(event).__name__
+        if kind == "AliasEvent":
             return self.alias(event, start, end)
-        tag = getattr(event, "tag", None)
+        tag = event.tag
         node = Node("scalar", start, start, end, event.start_mark.column, _PENDING)
-        node.anchor, node.tagged = event.anchor, bool(tag)
-        if node.anchor or tag:
+        if event.anchor or tag:
+            if tag and self.fast:
+                raise _NotFastError
+            node.anchor, node.tagged = event.anchor, bool(tag)
             node.body = self.behind_properties(start)
-        if event.anchor is not None:
-            self.anchors[event.anchor] = node
-        if isinstance(event, ScalarEvent):
+            if event.anchor is not None:
+                self.anchors[event.anchor] = node
+        if kind == "ScalarEvent":
             self.scalar(node, event, after)
-        elif isinstance(event, SequenceStartEvent):
+        elif kind == "SequenceStartEvent":
             self.sequence(node, event)
         else:
             self.mapping(node, event)
@@ -227,6 +257,7 @@ class _Reader:
         node.style = event.style or ""
         if node.start == node.end and after is not None:
             node.start = node.body = node.end = after
+            node.column = after - self.text.rfind("\n", 0, after) - 1
         elif node.body > node.end:  # an anchor or a tag and no value
             node.body = node.end
         if node.style in ("|", ">"):
@@ -250,19 +281,21 @@ class _Reader:
     def sequence(self, node: Node, event: Any) -> None:
         node.kind, node.style = "sequence", "flow" if event.flow_style else "block"
         last = node.body
+        node.items = items = []
         for inner in self.events:
-            if isinstance(inner, SequenceEndEvent):
+            if type(inner).__name__ == "SequenceEndEvent":
                 node.end = inner.end_mark.index if event.flow_style else last
                 break
-            node.items.append(self.node(inner))
-            last = node.items[-1].end
-        node.value = [item.value for item in node.items]
+            items.append(self.node(inner))
+            last = items[-1].end
+        node.value = [item.value for item in items]
 
     def mapping(self, node: Node, event: Any) -> None:
         node.kind, node.style = "mapping", "flow" if event.flow_style else "block"
         last = node.body
+        node.pairs = pairs = []
         for inner in self.events:
-            if isinstance(inner, MappingEndEvent):
+            if type(inner).__name__ == "MappingEndEvent":
                 node.end = inner.end_mark.index if event.flow_style else last
                 break
             key = self.node(inner)
@@ -270,7 +303,7 @@ class _Reader:
             colon = gap_end(self.text, key.end)
             has_colon = self.text[colon : colon + 1] == ":"
             value = self.node(next(self.events), colon + 1 if has_colon else key.end)
-            node.pairs.append((key, value))
+            pairs.append((key, value))
             last = max(key.end, value.end)
         node.value = self.merged(node)
 

@@ -1,0 +1,1 @@
+select code, region from {{ ref('borders', 'countries') }}

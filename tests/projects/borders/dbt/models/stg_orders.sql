@@ -1,0 +1,2 @@
+{{ config(tags=[env_var('SALT')]) }}
+select order_id, amount, note from {{ source('raw', 'orders') }}
