@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -216,8 +216,8 @@ def human_words(project: Project) -> set[str]:
     return words | {f"doc:{name}" for name in project.docs}
 
 
-def allowed_words(project: Project) -> dict[tuple[str, str], set[str]]:
-    """Return of each column, and of each table under an empty name, whose words it may have."""
+def allowed_words(project: Project) -> Callable[[str, str], set[str]]:
+    """Return what tells the words that a column, or a table under an empty name, may have."""
     own: dict[tuple[str, str], set[str]] = {}
     for word, (table_name, column_name) in project.tokens.places():
         own.setdefault((table_name.lower(), column_name.lower()), set()).add(word)
@@ -242,12 +242,11 @@ def allowed_words(project: Project) -> dict[tuple[str, str], set[str]]:
                     found[key] |= words_of(ancestor, name)
         return found[key]
 
-    for table in project.tables:
-        listed = [c.name for c in table.entry.columns] if table.entry else []
-        had = [column for name, column in own if name == table.name.lower()]
-        for name in ("", *listed, *had, *(c.name for c in table.columns)):
-            words_of(table, name)
-    return found
+    def allowed(name: str, column: str) -> set[str]:
+        table = project.table(name)
+        return words_of(table, column) if table is not None else set()
+
+    return allowed
 
 
 def _ancestors(project: Project, table: Table) -> list[Table]:
@@ -268,7 +267,7 @@ def right_words(project: Project, files: Files) -> Iterator[Fault]:
     for place, entry in entries(files).items():
         table, column = without_version(place[2]), place[3]
         text = text_of(entry)
-        wrong = tokens_in(text) - allowed.get((table.lower(), column.lower()), set())
+        wrong = tokens_in(text) - allowed(table, column)
         if wrong:
             about = [".".join(subjects.get(word, (word,))) for word in sorted(wrong)]
             found = project.table(table)
