@@ -16,6 +16,7 @@ from tests.differential.options import Option, draw_options
 
 KNOWN_OPEN: dict[str, str] = {
     "text of versions": "the text of a model with versions is asked for once a version",
+    "force inherit": "names decide what is written, lineage what the check says of it",
     "twice": "the check asks for what a run leaves alone without a word",
     "quotes": "names that end in quotes lose them",
 }
@@ -23,7 +24,6 @@ KNOWN_OPEN: dict[str, str] = {
 
 KNOWN_OPEN_RULES: dict[str, str] = {
     "wrong text by name": "names decide before lineage where the two differ",
-    "check: conflicting": "a text over a union is a conflict at once",
 }
 """Rules whose faults are known, with the reason; a long run counts them and goes on."""
 
