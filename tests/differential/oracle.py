@@ -181,7 +181,9 @@ def lines_kept(project: Project, before: Files, after: Files) -> Iterator[Fault]
             remaining = Counter(new.splitlines())
             lost = [line for line in old.splitlines() if not _take(remaining, line)]
         else:
-            lost = _not_in_order(old.splitlines(), new.splitlines())
+            # Lines of these keys may move or change: matched, they would hide what follows them.
+            lines = [line for line in old.splitlines() if not _HOSTS_KEYS.fullmatch(line)]
+            lost = _not_in_order(lines, new.splitlines())
         # What of these may change is looked at as data.
         lost = [line for line in lost if line.strip() and not _HOSTS_KEYS.fullmatch(line)]
         lost = [line for line in lost if not _of_changed_text(line, project)]

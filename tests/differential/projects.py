@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 from tests.differential.options import Option, draw_options
 
 KNOWN_OPEN: dict[str, str] = {
+    "versions in another case": "shared columns are listed again in each version",
     "text of versions": "the text of a model with versions is asked for once a version",
     "force inherit": "names decide what is written, lineage what the check says of it",
     "twice": "the check asks for what a run leaves alone without a word",
@@ -242,6 +243,9 @@ class Generator:
             self._tables.append(self._model(names[-1]))
         self._list_in_files()
         options = draw_options(random)
+        is_versioned = any(t.versions for t in self._tables)
+        if is_versioned and is_open("versions in another case"):
+            options = [o for o in options if not o.name.startswith("output-to-")]
         if is_open("force inherit"):
             options = [o for o in options if o.name != "force-inherit-descriptions"]
         return Project(
