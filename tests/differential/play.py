@@ -30,7 +30,7 @@ _TABLE = re.compile(r"^The (?:column `(.*)` of the )?\w+(?: \w+)* `([^`]*)`(?: n
 _COLUMN = re.compile(r"^- `(.*?)`(?: \(|$|:)", re.M)
 
 
-@dataclass
+@dataclass(repr=False)
 class Playground:
     """One folder and one server, for one project after the other."""
 
