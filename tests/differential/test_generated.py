@@ -1,0 +1,128 @@
+"""Generated projects through the installed command; ``python -m tests.differential`` plays more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from dbt_osmosis_llm.evidence.fingerprint import text_hash
+from tests.differential import oracle
+from tests.differential.__main__ import play_seed
+from tests.differential.play import Playground
+from tests.differential.projects import Column, Entry, File, Listed, Project, Table, Tokens
+from tests.properties import examples
+from tests.server import LoopbackServer
+
+# Each costs seconds: a long run takes a fault apart (``--reduce``), not Hypothesis.
+STABLE: dict[str, Any] = {
+    "derandomize": True,
+    "phases": (Phase.explicit, Phase.generate),
+    "suppress_health_check": [HealthCheck.too_slow],
+}
+SEEDS = st.integers(0, 1_000_000)
+
+
+@pytest.fixture(scope="module")
+def playground(
+    tmp_path_factory: pytest.TempPathFactory, _running_server: LoopbackServer
+) -> Playground:
+    return Playground(tmp_path_factory.mktemp("differential") / "project", _running_server)
+
+
+def well_played(seed: int, playground: Playground) -> None:
+    faults = play_seed(seed, playground)
+    replay = f"python -m tests.differential --projects 1 --reduce --seed {seed}"
+    assert not faults, "\n".join([replay, *map(str, faults)])
+
+
+@settings(max_examples=8, **STABLE)
+@given(seed=SEEDS)
+def test_generated_projects(playground: Playground, seed: int) -> None:
+    well_played(seed, playground)
+
+
+@pytest.mark.slow
+@settings(examples(40), **STABLE)
+@given(seed=SEEDS)
+def test_more_generated_projects(playground: Playground, seed: int) -> None:
+    well_played(seed + 1_000_001, playground)
+
+
+BEFORE = """\
+models:
+  # about orders
+  - name: orders
+    config:
+      tags: [nightly]
+    columns:
+      - name: id
+        description: Words of people {id}.
+      - name: total
+"""
+
+
+def orders() -> tuple[Project, str, str, str]:
+    """Return a project of one table, its file, and the words of its two columns."""
+    tokens = Tokens()
+    words = tokens.of("human", "1", "orders", "id"), tokens.of("asked", "orders", "total")
+    entry = Entry(columns=[Listed("id"), Listed("total")])
+    columns = [Column("id"), Column("total", "computed")]
+    table = Table("orders", "model", columns, entry=entry, file="models/a.yml")
+    project = Project([table], {"models/a.yml": File("models/a.yml")}, [], tokens)
+    return project, BEFORE.format(id=words[0]), *words
+
+
+def rules(project: Project, before: str, after: str) -> set[str]:
+    old, new = {"models/a.yml": before.encode()}, {"models/a.yml": after.encode()}
+    found = [
+        *oracle.kept(project, old, new),
+        *oracle.lines_kept(project, old, new),
+        *oracle.named_once(old, new),
+        *oracle.right_words(project, new),
+    ]
+    return {fault.rule for fault in found}
+
+
+def test_what_a_run_may_do_is_no_fault() -> None:
+    project, before, _, total = orders()
+    after = f"{before}        description: Meaning of {total}.\n"
+    assert rules(project, before, after) == set()
+
+
+def test_each_rule_sees_what_breaks_it() -> None:
+    project, before, human, _ = orders()
+    assert rules(project, before, before.replace("Words of", "Other words of")) == {
+        "human text changed"
+    }
+    assert "line lost" in rules(project, before, before.replace("  # about orders\n", ""))
+    assert "key lost" in rules(project, before, before.replace("[nightly]", "[]"))
+    assert "entry lost" in rules(project, before, before.replace("      - name: total\n", ""))
+    assert rules(project, before, f"{before}      - name: Total\n") == {"entry doubled"}
+    assert rules(project, before, f"{before}        description: About {human}.\n") == {
+        "wrong text"
+    }
+    assert "line ends changed" in rules(project, before, before.replace("\n", "\r\n"))
+
+
+def test_a_lock_line_needs_its_text() -> None:
+    _, before, _, total = orders()
+    files = {"models/a.yml": f"{before}        description: Meaning of {total}.\n".encode()}
+    line = {"text": text_hash(f"Meaning of {total}.")}
+    node = "model.proj.orders"
+    assert not list(oracle.lock_agrees({"nodes": {node: {"total": line}}}, files))
+    for wrong in ({"id": line}, {"gone": line}):
+        assert list(oracle.lock_agrees({"nodes": {node: wrong}}, files))
+
+
+def test_what_is_asked_twice_is_seen() -> None:
+    assert list(oracle.asked_once([("orders", "id"), ("orders", "id")]))
+    assert not list(oracle.asked_once([("orders", "id"), ("orders", "")]))
+
+
+def test_a_run_that_fails_says_why() -> None:
+    assert not list(oracle.ended_well(1, "Left alone, because …"))
+    assert list(oracle.ended_well(1, "nothing"))
+    assert list(oracle.ended_well(0, "Traceback (most recent call last):"))
