@@ -355,6 +355,9 @@ def lost(before: Any, after: Any, allowed: Allowed = Allowed(), place: str = "")
             return _lost_items(before, after, allowed, place)
         if key in allowed.keys:
             return [f"{place}: {one!r} is gone" for one in before if one not in after]
+        if len(before) == len(after):  # such as what tables share below `anchors:`
+            pairs = enumerate(zip(before, after, strict=True))
+            return [one for n, (b, a) in pairs for one in lost(b, a, allowed, f"{place}/{n}")]
     if (key == "description" and _lacks_text(before)) or (key == "data_type" and allowed.types):
         return []
     return [] if before == after else [f"{place}: {before!r} became {after!r}"]

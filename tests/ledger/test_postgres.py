@@ -92,7 +92,7 @@ def test_a_run_that_requires_its_database_ends_with_it(
         ("ledger:", "nobody:", "nobody"),
         ("/postgres", "/nowhere", '"nowhere" does not exist'),
         ("/postgres", "/postgres?nonsense=1", "nonsense"),
-        ("postgresql:", "postgresql+psycopg2:", "psycopg2"),
+        ("postgresql:", "postgresql+pg8000:", "pg8000"),
     ],
 )
 def test_a_database_that_lets_nobody_in_is_named(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt_osmosis_llm._log import logger
-from dbt_osmosis_llm.host import compat, unrendered
+from dbt_osmosis_llm.host import compat, passes
 from dbt_osmosis_llm.host.nodes import on_one_line
 from dbt_osmosis_llm.host.warehouse import CLOSED, Warehouse
 from dbt_osmosis_llm.llm.exceptions import LLMConfigError
@@ -92,7 +92,7 @@ def open_context(
             dry_run=True, catalog_path=catalog_path, models=list(models), fqn=list(fqn)
         )
         with compat.refactor_context(project=project, settings=settings) as context:
-            unrendered.put_back(context)
+            passes.read_as_written(context)
             yield context
             if warehouse.failure:
                 logger.error("%s", no_warehouse(warehouse.failure))

@@ -84,11 +84,15 @@ class Files:
         They differ where a file holds an entry twice.
         """
         written, lacks_text = self.texts_in_yaml(node), self._tables.lacks_text
-        texts = {"": node.description} | {n: c.description for n, c in node.columns.items()}
+        owners = {"": node} | dict(node.columns)
+        # In dbt, as it was before anything was inherited.
+        before = self._writing.described.get(node.unique_id) if self._writing else None
+        if before is None:
+            before = {plain_name(n) for n, o in owners.items() if not lacks_text(o.description)}
         return [
             name
-            for name, text in texts.items()
-            if lacks_text(text) or lacks_text(written.get(plain_name(name)))
+            for name in owners
+            if plain_name(name) not in before or lacks_text(written.get(plain_name(name)))
         ]
 
     def texts_left_alone(self, node: Any) -> dict[str, str]:

@@ -50,6 +50,8 @@ class MinimalWriting:
         """References to docs blocks of ours, each with the block's text."""
         self.with_jinja: frozenset[str] = frozenset()
         """Texts that hold Jinja as their files have it, see `host.unrendered`."""
+        self.described: Mapping[str, Collection[str]] = {}
+        """Columns that had a text before dbt-osmosis's passes, see `host.passes.described`."""
         self._columns_left_alone: dict[Path, set[EntryPath]] = {}
         self._safe: set[Path] = set()
         self._synced: dict[Path, str] = {}

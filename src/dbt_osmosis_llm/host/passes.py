@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any
 
 from dbt_osmosis_llm.evidence.names import plain_name
-from dbt_osmosis_llm.host import compat, unrendered
+from dbt_osmosis_llm.host import compat, descriptions, unrendered
 from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
+from dbt_osmosis_llm.host.nodes import Nodes
 
 
 @contextmanager
@@ -27,7 +28,8 @@ def seeing_what_is_written(writing: MinimalWriting) -> Iterator[None]:
 
     def before_the_passes(host: Callable[..., Any]) -> Callable[..., Any]:
         def run(pipeline: Any, context: Any, node: Any = None) -> Any:
-            writing.with_jinja = unrendered.put_back(context)
+            writing.with_jinja = read_as_written(context)
+            writing.described = described(context)
             return host(pipeline, context, node)
 
         return run
@@ -36,6 +38,56 @@ def seeing_what_is_written(writing: MinimalWriting) -> Iterator[None]:
         stack.enter_context(compat.standing_in(compat.PIPELINE_HOOK, before_the_passes))
         stack.enter_context(compat.standing_in(compat.GET_COLUMNS_HOOK, _spelled_as_written))
         yield
+
+
+def read_as_written(context: Any) -> frozenset[str]:
+    """Let dbt's nodes say what their files say, before anything is made of them.
+
+    Args:
+        context: Of dbt-osmosis, the project loaded.
+
+    Returns:
+        The texts that hold Jinja, see `unrendered.put_back`.
+    """
+    for node in Nodes(context).by_id.values():
+        if getattr(node, "version", None) is not None:
+            _merge_spellings(context, node)
+    return unrendered.put_back(context)
+
+
+def described(context: Any) -> dict[str, set[str]]:
+    """Return the plain names of the columns that have a text now, by unique id of the table.
+
+    An empty name stands for the table itself.
+
+    Not by the files: a process that runs twice keeps the nodes, and not what is in the files.
+    """
+    nodes = Nodes(context)
+    return {
+        uid: {
+            plain_name(name)
+            for name, owner in (("", node), *node.columns.items())
+            if not nodes.lacks_text(owner.description)
+        }
+        for uid, node in nodes.by_id.items()
+    }
+
+
+def _merge_spellings(context: Any, node: Any) -> None:
+    """Let a column that a version spells otherwise than its model be one column.
+
+    dbt takes them for two, and where dbt-osmosis changes the case one would be written over the
+    other.
+    """
+    entries = descriptions.yaml_sections(context, node)[0].get("columns") or ()
+    own = [str(entry.get("name")) for entry in entries if isinstance(entry, Mapping)]
+    spelled = {plain_name(name): name for name in own if name in node.columns}
+    for name in list(node.columns):
+        mine = spelled.get(plain_name(name), name)
+        if mine != name and name not in own:
+            of_model = node.columns.pop(name)
+            if descriptions.lacks_text(context, node.columns[mine].description):
+                node.columns[mine].description = of_model.description
 
 
 def prepare(context: Any, nodes: list[Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -71,6 +71,9 @@ class HostProject:
         self.provenance = Provenance(context, self.gatherer, lock, model=model, prompts=prompts)
         self._writing = writing
         self._uses_answers = use_answers
+        self._without_text: dict[str, set[str]] = {}
+        """What the model could not tell in this run, by node: columns, as the node has them."""
+        self._described: Mapping[str, Collection[str]] = {}
         self._settings_of_nodes: dict[tuple[str, str], Any] = {}
 
     # Around a run
@@ -83,7 +86,9 @@ class HostProject:
         """
         if self._writing is not None:
             self._writing.own_references = DocsBlocks(self.context).references()
-        self._take_back_by_name()
+        if self._writing is not None:
+            self._described = self._writing.described
+            self._take_back_by_name()
         if any(self.provenance.lock):
             self.provenance.carry_renamed(self.selection.written)
             if refresh is not None:
@@ -111,11 +116,11 @@ class HostProject:
 
     def _texts_by_name(self, node: Any) -> dict[str, str]:
         """Return the texts that columns have from upstream, by their names, and not from a file."""
-        written, lacks_text = self.files.texts_in_yaml(node), self.tables.lacks_text
+        described = self._described.get(node.unique_id, ())
         new = {
             name: column.description
             for name, column in node.columns.items()
-            if not lacks_text(column.description) and lacks_text(written.get(plain_name(name)))
+            if not self.tables.lacks_text(column.description) and plain_name(name) not in described
         }
         ancestors = self.ancestors(node.unique_id) if new else ()
         return {
@@ -135,6 +140,7 @@ class HostProject:
 
     def prepare(self) -> None:
         """Let dbt-osmosis add, inherit and sort columns, as its command does before ours begins."""
+        self._described = passes.described(self.context)
         passes.prepare(self.context, [self._node(node_id) for node_id in self.selection.order])
         self._take_back_by_name()
 
@@ -250,6 +256,7 @@ class HostProject:
             if plain_name(name) not in left_out
             and name not in not_there
             and self.files.leader(node, name) is None
+            and name not in self._without_text.get(node_id, ())
         ]
         if (not lacking and not lacks_text(node.description)) or "" in left_out:
             return Missing()
@@ -398,6 +405,12 @@ class HostProject:
                 if is_same and self._take_from(node, name, other_id, column):
                     taken.append(name)
                     break
+                if is_same and column in self._without_text.get(other_id, ()):
+                    # The same question would have the same answer.
+                    self._without_text.setdefault(node_id, set()).add(name)
+                    if self._uses_answers:
+                        self.provenance.note_unknown(node_id, [name])
+                    break
         return tuple(taken)
 
     def _take_from(self, node: Any, name: str, other_id: str, column: str) -> bool:
@@ -435,6 +448,7 @@ class HostProject:
         """Take the texts into dbt-osmosis's node, which its sync then writes."""
         node = self._node(node_id)
         self.provenance.note_inherited(node_id, self.inherited_columns(node_id))
+        self._without_text.setdefault(node_id, set()).update(texts.without_text)
         if self._uses_answers:
             self.provenance.note_unknown(node_id, texts.without_text)
         descriptions.apply_texts(self.context, node, texts.description, texts.columns)

@@ -184,6 +184,10 @@ class Provenance:
     def is_same(self, one: tuple[str, str], other: tuple[str, str]) -> bool:
         """Tell whether two columns, each by its table's unique id, are made of the same alike."""
         freshness = Freshness(self._gatherer.declared, self.lock)
+        fields = [column.partition(".")[2] for _, column in (one, other)]
+        if all(fields) and plain_name(fields[0]) == plain_name(fields[1]):
+            # Fields of structs that are the same; the SQL shows nothing of fields themselves.
+            one, other = ((uid, column.partition(".")[0]) for uid, column in (one, other))
         first, second = (freshness.fingerprint(*column) for column in (one, other))
         return (
             first is not None

@@ -63,12 +63,14 @@ def _put_back(context: Any, node: Any, *, is_ours: bool) -> Iterator[str]:
         source = descriptions.source_section(context, node)
         yield from _describe(node, "source_description", source, is_ours=is_ours)
     columns = {plain_name(name): column for name, column in node.columns.items()}
+    columns |= node.columns  # to the letter first: others may differ by case alone
     # The first of them is the node's own, which goes before what a model says of all versions.
     for section in reversed(sections):
         for raw in section.get("columns") or ():
-            column = (
-                columns.get(plain_name(str(raw.get("name")))) if isinstance(raw, Mapping) else None
-            )
+            if not isinstance(raw, Mapping):
+                continue
+            name = str(raw.get("name"))
+            column = columns.get(name) or columns.get(plain_name(name))
             if column is not None:
                 yield from _describe(column, "description", raw, is_ours=is_ours)
                 _put_back_column(column, raw, is_ours=is_ours)

@@ -14,7 +14,7 @@ from typing import Any
 
 from dbt_osmosis_llm.evidence.names import plain_name, same_name
 
-_JINJA = re.compile(r"\{[{%#]")
+JINJA = re.compile(r"\{[{%#]")
 _CHANGEABLE = frozenset({"name", "description", "data_type"})
 """Scalars that an entry may get another value of."""
 
@@ -146,7 +146,7 @@ class _Reconciliation:
             return True
         if isinstance(original, str) and original.strip() in self._own_references:
             return self._own_references[original.strip()].split() != wanted.split()
-        if not isinstance(original, str) or _JINJA.search(original):
+        if not isinstance(original, str) or JINJA.search(original):
             return False
         if key == "name":  # another case, as output-to-lower wants it
             return same_name(original, wanted)
@@ -241,7 +241,7 @@ def _without_inherited(model: Mapping[str, Any], versions: Sequence[Any]) -> lis
         text = str(column.get("description") or "") if isinstance(column, Mapping) else ""
         # dbt-osmosis gives what dbt has rendered.
         return said is not None and (
-            not text or bool(_JINJA.search(said)) or said.split() == text.split()
+            not text or bool(JINJA.search(said)) or said.split() == text.split()
         )
 
     listed = {

@@ -13,7 +13,15 @@ from typing import Any
 from dbt_osmosis_llm.writing.changes import Changes
 from dbt_osmosis_llm.writing.layout import Layout
 from dbt_osmosis_llm.writing.patch import patched_tree, root_of
-from dbt_osmosis_llm.writing.reconcile import LISTS, EntryPath, doubled, plain, step, step_to
+from dbt_osmosis_llm.writing.reconcile import (
+    JINJA,
+    LISTS,
+    EntryPath,
+    doubled,
+    plain,
+    step,
+    step_to,
+)
 from dbt_osmosis_llm.writing.rewriting import goal_of
 from dbt_osmosis_llm.writing.sharing import Entry
 from dbt_osmosis_llm.writing.sharing import entries as entries_of
@@ -110,10 +118,16 @@ class _Trial:
         lost = [
             place
             for place in places
-            if held.get(_path(place), {}).get("description") != self._texts[place]
+            if not self._is_settled(place, held.get(_path(place), {}).get("description"))
         ]
         if lost:
             raise _RefusedError({place: self._reason(place) for place in lost})
+
+    def _is_settled(self, place: Place, description: Any) -> bool:
+        """Tell whether a place has its text, or one by Jinja that stays: then it needs none."""
+        return description == self._texts[place] or (
+            isinstance(description, str) and JINJA.search(description) is not None
+        )
 
     def _written(self, places: Sequence[Place]) -> None:
         patched_tree(self._text, self._root, self._goal(places))
