@@ -226,6 +226,36 @@ def test_check_counts_what_a_run_leaves_alone_with_the_reason(entries: Shop) -> 
         )
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "why"),
+    [
+        ("refunds", "id", "column id of refunds is listed twice"),
+        ("orders_us", "region", "region of orders_us cannot be changed: line 12 is shared with"),
+        ("few_columns", "ghost", "neither the warehouse nor the SQL has it"),
+    ],
+)
+def test_explain_says_why_a_text_is_not_asked_for(
+    built_entries: Path, tmp_path: Path, server: LoopbackServer, table: str, column: str, why: str
+) -> None:
+    shop = copy_of(built_entries, tmp_path, server)
+    listed = shop.directory / "models/listed/_few_columns.yml"
+    listed.write_text(listed.read_text().rstrip("\n") + "\n      - name: ghost\n")
+    done = shop.dbt_osmosis("llm", "explain", table, column)
+    assert f"not asked: {why}" in " ".join(done.stdout.split()), done.stdout + done.stderr
+
+
+def test_explain_says_whose_text_a_shared_entry_gets(
+    built_entries: Path, tmp_path: Path, server: LoopbackServer
+) -> None:
+    shop = copy_of(built_entries, tmp_path, server)
+    for table, column, other in (
+        ("orders_us", "amount", "orders_eu.amount"),
+        ("prices.v2", "currency", "prices.v1.currency"),
+    ):
+        done = shop.dbt_osmosis("llm", "explain", table, column)
+        assert f"waits: copied from {other} (one and the same)" in done.stdout, done.stdout
+
+
 def test_check_asks_for_no_column_that_the_project_does_not_list(entries: Shop) -> None:
     columns = columns_of(entries, "models/listed/_few_columns.yml", "few_columns")
     assert [column["name"] for column in columns] == ["id", "amount"]

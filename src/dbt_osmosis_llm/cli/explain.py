@@ -72,6 +72,7 @@ def _explained(
     from dbt_osmosis_llm.config import load_settings
     from dbt_osmosis_llm.host.context import open_context
     from dbt_osmosis_llm.host.inspection import HostInspection, table_names
+    from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
     from dbt_osmosis_llm.host.nodes import Nodes
     from dbt_osmosis_llm.host.project import RehearsalProject
     from dbt_osmosis_llm.inspection.explanation import Explanation
@@ -88,7 +89,7 @@ def _explained(
         node_id = _table_id(node, table_names(Nodes(context)))
         root = context.project.runtime_cfg.project_root
         options = project_options(root, settings, config, prompts)
-        project = RehearsalProject(context, node_id, **options)
+        project = RehearsalProject(context, node_id, writing=MinimalWriting(), **options)
         outlook = Outlook(
             project,
             HostInspection(project),

@@ -88,11 +88,11 @@ class Files:
         # In dbt, as it was before anything was inherited.
         before = self._writing.described.get(node.unique_id) if self._writing else None
         if before is None:
-            before = {plain_name(n) for n, o in owners.items() if not lacks_text(o.description)}
+            before = {name for name, owner in owners.items() if not lacks_text(owner.description)}
         return [
             name
             for name in owners
-            if plain_name(name) not in before or lacks_text(written.get(plain_name(name)))
+            if name not in before or lacks_text(written.get(plain_name(name)))
         ]
 
     def texts_left_alone(self, node: Any) -> dict[str, str]:
@@ -155,6 +155,17 @@ class Files:
                 alike.update(group)
                 self._leaders.update({(n, plain_name(c)): columns[0] for n, c in columns[1:]})
         return alike
+
+    def sharing(self, node: Any) -> set[str]:
+        """Return the nodes that share columns with a node, by aliases in their file."""
+        path = self.path(node)
+        if path is None or self._writing is None or not self._writing.is_safe(path):
+            return set()
+        groups = self._writing.shared(path)
+        mine = descriptions.entry_paths(node)[-1]
+        shared = {p[:-1] for group in groups if any(q[:-1] == mine for q in group) for p in group}
+        others = self._nodes_of(path.resolve()) if shared else []
+        return {o.unique_id for o in others if descriptions.entry_paths(o)[-1] in shared}
 
     def leader(self, node: Any, column: str) -> tuple[str, str] | None:
         """Return the table and column that a column of a file shares its entry with, and follows.

@@ -49,6 +49,20 @@ class HostInspection:
         kind = "ephemeral model" if is_ephemeral(node) else str(node.resource_type.value)
         return f"dbt-osmosis documents no {kind}s"
 
+    def why_left_out(self, node_id: str, column: str = "") -> str:
+        """Return why a text that is missing is not asked for, empty where that is not so."""
+        node = self._tables.by_id[node_id]
+        if node_id not in self._project.selection.written:
+            return ""
+        if reason := self._project.files.texts_left_alone(node).get(column):
+            return reason
+        if column and (leader := self._project.files.leader(node, column)):
+            table = display_name(self._tables.by_id[leader[0]])
+            return f"it shares its entry with {table}.{leader[1]}, and will have that one's text"
+        if column in self._project.not_there(node_id):
+            return "neither the warehouse nor the SQL has it"
+        return ""
+
     def compile_error(self, node_id: str) -> str:
         """Return why a model's SQL, as `evidence` has it, is not compiled; else an empty text."""
         return self._project.queries.compile_errors.get(node_id, "")

@@ -56,7 +56,7 @@ def read_as_written(context: Any) -> frozenset[str]:
 
 
 def described(context: Any) -> dict[str, set[str]]:
-    """Return the plain names of the columns that have a text now, by unique id of the table.
+    """Return the names of the columns that have a text now, by unique id of the table.
 
     An empty name stands for the table itself.
 
@@ -65,7 +65,7 @@ def described(context: Any) -> dict[str, set[str]]:
     nodes = Nodes(context)
     return {
         uid: {
-            plain_name(name)
+            name
             for name, owner in (("", node), *node.columns.items())
             if not nodes.lacks_text(owner.description)
         }

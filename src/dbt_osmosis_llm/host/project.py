@@ -120,7 +120,7 @@ class HostProject:
         new = {
             name: column.description
             for name, column in node.columns.items()
-            if not self.tables.lacks_text(column.description) and plain_name(name) not in described
+            if not self.tables.lacks_text(column.description) and name not in described
         }
         ancestors = self.ancestors(node.unique_id) if new else ()
         return {
@@ -487,7 +487,7 @@ class HostProject:
 
 
 class RehearsalProject(HostProject):
-    """One table and all that lies upstream of it, as a run over the whole project sees them.
+    """One table with its twins and all upstream, as a run over the whole project sees them.
 
     Texts stay in memory, and the table itself keeps its gaps.
 
@@ -499,7 +499,13 @@ class RehearsalProject(HostProject):
 
     def __init__(self, context: Any, node_id: str, **options: Any) -> None:
         tables = Nodes(context)
-        wanted = {node_id, *Selection(context, tables).ancestors(node_id)}
+        selection = Selection(context, tables)
+        wanted = {node_id}
+        if node_id in selection.nodes:
+            files = Files(context, tables, selection, options.get("writing"))
+            wanted |= files.sharing(tables.by_id[node_id]) | {*selection.versions(node_id)}
+        for uid in list(wanted):
+            wanted |= selection.ancestors(uid)
         super().__init__(context, only=wanted, **options)
         self._node_id = node_id
 

@@ -181,8 +181,8 @@ class Explanation:
     def _table_verdict(self) -> dict[str, Any]:
         missing = self._outlook.missing
         if not (missing.description if missing is not None else not self._node.description):
-            if not self._node.description and self._inspection.is_unknown(self._node.unique_id, ""):
-                return _verdict_of("not_asked", _UNKNOWN)
+            if not self._node.description and (why := self._why_left_out("")):
+                return _verdict_of("not_asked", why)
             place = _place(self._inspection.text_place(self._node.unique_id))
             return _verdict_of("has_text", f"has a text{_in(place)}", **place)
         for asked in self._outlook.asked:
@@ -203,13 +203,21 @@ class Explanation:
                 return _verdict_of("asked", f"asked: {self._why_asked(column)}{_on_record(asked)}")
             return _verdict_of("not_asked", f"not asked: {self._why_not_asked()}")
         if name in outlook.outcome.copied:
-            return self._taken(column, "copied", self._by_lineage(self._node, name))
+            origin = self._by_lineage(self._node, name) or self._by_twin(column)
+            return self._taken(column, "copied", origin)
         if name in outlook.outcome.inherited or name in outlook.replaced:
             return self._taken(column, "inherited", self._by_name(self._node, name))
-        if not column.description and self._inspection.is_unknown(self._node.unique_id, name):
-            return _verdict_of("not_asked", _UNKNOWN)
+        if not column.description and (why := self._why_left_out(name)):
+            return _verdict_of("not_asked", why)
         place = _place(self._inspection.text_place(self._node.unique_id, name))
         return _verdict_of("has_text", f"has a text{_in(place)}", **place)
+
+    def _why_left_out(self, column: str) -> str:
+        """Return why a text that is missing is not asked for; an empty name is the table's own."""
+        if self._inspection.is_unknown(self._node.unique_id, column):
+            return _UNKNOWN
+        reason = self._inspection.why_left_out(self._node.unique_id, column)
+        return reason and f"not asked: {reason}"
 
     def _taken(
         self, column: ColumnEvidence, how: str, origin: tuple[str, str, str] | None
@@ -325,6 +333,13 @@ class Explanation:
             if table and table.text_of(leaf).split() == text:
                 return table.unique_id, leaf, lineage.kind.value
         return None
+
+    def _by_twin(self, column: ColumnEvidence) -> tuple[str, str, str] | None:
+        """Return the column of another table that is asked for in place of this one."""
+        asked = self._outlook.notes.get(column.description)
+        if asked is None or asked[0] == self._node.unique_id:
+            return None
+        return (*asked, "one and the same")
 
     def _by_name(self, node: NodeEvidence, column: str) -> tuple[str, str, str] | None:
         """Return the nearest table upstream that has a column of this name with this text."""

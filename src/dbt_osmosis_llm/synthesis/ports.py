@@ -120,6 +120,10 @@ class Inspection(Protocol):
         """Return why a node is left out, empty for one that is documented."""
         ...
 
+    def why_left_out(self, node_id: str, column: str = "") -> str:
+        """Return why a text that is missing is not asked for, empty where that is not so."""
+        ...
+
     def compile_error(self, node_id: str) -> str:
         """Return why a model's SQL, as `evidence` has it, is not compiled; else an empty text."""
         ...
