@@ -217,7 +217,7 @@ def _after_a_kill(project: Project, playground: Playground, before: Files) -> It
         return
     yield from oracle.kept(project, before, after)
     yield from oracle.lines_kept(project, before, after)
-    yield from oracle.right_words(project, after)
+    yield from oracle.right_words(project, before, after)
 
 
 def _after_a_run(
@@ -241,7 +241,7 @@ def _after_a_run(
     yield from oracle.kept(project, before, after)
     yield from oracle.lines_kept(project, before, after)
     yield from oracle.named_once(before, after)
-    yield from oracle.right_words(project, after)
+    yield from oracle.right_words(project, before, after)
     yield from oracle.asked_once(playground.asked)
     lock = yaml.safe_load(playground.lock()) or {}
     yield from oracle.lock_agrees(lock, after)

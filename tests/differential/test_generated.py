@@ -81,7 +81,7 @@ def rules(project: Project, before: str, after: str) -> set[str]:
         *oracle.kept(project, old, new),
         *oracle.lines_kept(project, old, new),
         *oracle.named_once(old, new),
-        *oracle.right_words(project, new),
+        *oracle.right_words(project, old, new),
     ]
     return {fault.rule for fault in found}
 

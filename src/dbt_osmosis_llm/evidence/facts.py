@@ -6,7 +6,7 @@ Plain data that needs no parser: what only looks at facts does not load sqlglot 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 
@@ -93,8 +93,18 @@ class QueryFacts:
     SQL that sqlglot does not know is no failure: it gives no facts, and nothing is wrong."""
 
     def column(self, name: str) -> ColumnLineage | None:
-        """The column of that name, whatever its case."""
-        return entry(name, self.columns)
+        """The column of that name, whatever its case; a field of a struct is made as its column."""
+        found = entry(name, self.columns)
+        column, _, rest = name.partition(".")
+        if found is not None or not rest or (whole := entry(column, self.columns)) is None:
+            return found
+        expression = whole.expression and f"({whole.expression}).{rest}"
+        if whole.is_plain:
+            fields = tuple(Leaf(leaf.relation, f"{leaf.column}.{rest}") for leaf in whole.leaves)
+            return replace(whole, name=name, expression=expression, leaves=fields)
+        is_known = whole.kind is not ColumnKind.UNKNOWN
+        kind = ColumnKind.DERIVED if is_known else ColumnKind.UNKNOWN
+        return replace(whole, name=name, expression=expression, kind=kind)
 
     def known_column(self, name: str) -> ColumnLineage | None:
         """The column of that name, if what it is made of is certain."""

@@ -8,7 +8,7 @@ from typing import Any
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, QueryFacts
 from dbt_osmosis_llm.evidence.lineage import read_query
-from dbt_osmosis_llm.evidence.names import unquoted
+from dbt_osmosis_llm.evidence.names import plain_name, unquoted
 from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.host.compiling import Compiler
 from dbt_osmosis_llm.host.nodes import Nodes, is_ephemeral, on_one_line, relation_of
@@ -52,8 +52,22 @@ class Queries:
     def declared(self, node: Any) -> tuple[str | None, QueryFacts]:
         """Return what `query` does, by the columns that the project declares, wherever it runs."""
         if node.unique_id not in self._declared:
-            self._declared[node.unique_id] = self._read(node, _declared_columns)
+            sql, _ = self.sql(node)
+            columns_of = self._declared_columns if "*" in (sql or "") else _listed_columns
+            self._declared[node.unique_id] = self._read(node, columns_of)
         return self._declared[node.unique_id]
+
+    def _declared_columns(self, node: Any) -> dict[str, str]:
+        """Return the columns that a star over a table gives, as far as the project tells.
+
+        Those of its SQL, where that shows all: its YAML may list others that do not exist.
+        """
+        listed = _listed_columns(node)
+        facts = self.declared(node)[1] if node.resource_type == "model" else EMPTY_FACTS
+        if not facts.is_complete:
+            return listed
+        types = {plain_name(name): data_type for name, data_type in listed.items()}
+        return {name: types.get(plain_name(name), "") for name in facts.columns}
 
     def _read(
         self, node: Any, columns_of: Callable[[Any], Mapping[str, str]]
@@ -135,6 +149,6 @@ class Queries:
         return columns
 
 
-def _declared_columns(node: Any) -> dict[str, str]:
+def _listed_columns(node: Any) -> dict[str, str]:
     columns = node.columns.items()
     return {unquoted(name): column.data_type or "" for name, column in columns}

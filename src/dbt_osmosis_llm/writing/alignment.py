@@ -56,15 +56,14 @@ def runs(indexes: Iterable[int]) -> list[tuple[int, int]]:
 
 def _identities(old: Sequence[Any], new: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     # Whatever their case, as columns are compared, unless two items differ in it alone.
-    for folded in (True, False):
-        before = [_identity(item, folded) for item in old]
-        after = [_identity(item, folded) for item in new]
-        if len(set(before)) == len(before) and len(set(after)) == len(after):
-            break
+    exact = [[_identity(item, folded=False) for item in items] for items in (old, new)]
+    folded = [[_identity(item, folded=True) for item in items] for items in (old, new)]
+    differ = any(len({*a}) != len({*b}) for a, b in zip(exact, folded, strict=True))
+    before, after = exact if differ else folded
     return before, after
 
 
-def _identity(item: Any, folded: bool) -> Any:
+def _identity(item: Any, *, folded: bool) -> Any:
     if isinstance(item, dict):
         for key in ("name", "v"):
             if key in item and not isinstance(item[key], dict | list):
