@@ -41,3 +41,37 @@ def test_who_wants_no_inheritance_gets_no_copy(shop: Shop, server: LoopbackServe
     assert done.returncode == 0, done.stderr
     assert shop.texts()["renamed.order_number"] != "Number of the order."
     assert "0 copied" in done.stderr
+
+
+NAMES = {
+    "codes.sql": "select 1 as id, 'a' as code, 'b' as label",
+    "joined.sql": """select codes.id, other.code, upper(codes.label) as label
+from {{ ref('codes') }} as codes join {{ ref('others') }} as other on codes.id = other.id""",
+    "others.sql": "select 1 as id, 'x' || 'y' as code",
+    "_names__models.yml": """models:
+- name: codes
+  columns:
+  - {name: id, description: Number of the code.}
+  - {name: code, description: Code of the country.}
+  - {name: label, description: Label of the code.}
+- {name: others, columns: [{name: id, description: Number of the other.}, {name: code}]}
+- {name: joined, columns: [{name: id}, {name: code}, {name: label}]}
+""",
+}
+
+
+def test_lineage_goes_before_names(shop: Shop, server: LoopbackServer) -> None:
+    folder = shop.directory / "models/names"
+    folder.mkdir()
+    for name, content in NAMES.items():
+        (folder / name).write_text(content)
+    assert shop.document("models/names").returncode == 0
+    texts = shop.texts()
+    assert texts["joined.id"] == "Number of the code."  # of `codes`, which it comes from
+    assert texts["joined.code"] == texts["others.code"]  # not that of `codes`
+    assert texts["joined.code"] != "Code of the country."
+    assert texts["joined.label"] not in ("", "Label of the code.")  # computed anew
+    before = shop.yaml_files()
+    server.reset()
+    assert shop.document("models/names").returncode == 0
+    assert (server.requests, shop.yaml_files()) == ([], before)

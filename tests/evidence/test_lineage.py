@@ -429,3 +429,17 @@ def test_the_text_is_the_same_for_every_hash_seed() -> None:
         outputs.add(run.stdout)
     assert len(outputs) == 1
     assert outputs != {b""}
+
+
+def test_a_field_of_a_struct_is_made_as_its_column() -> None:
+    sql = "select t.place, {'lat': t.x, 'lon': 0} as spot, t.place as site from t"
+    facts = read_query(sql, "duckdb", {"t": ["place", "x"]})
+    passed, renamed = facts.column("place.lat"), facts.column("SITE.lat")
+    assert passed is not None
+    assert renamed is not None
+    assert (passed.is_plain, passed.leaves) == (True, (Leaf("t", "place.lat"),))
+    assert (renamed.is_plain, renamed.leaves) == (True, (Leaf("t", "place.lat"),))
+    computed = facts.column("spot.lat")
+    assert computed is not None
+    assert (computed.kind, computed.is_plain) == (ColumnKind.DERIVED, False)
+    assert facts.column("elsewhere.lat") is None
