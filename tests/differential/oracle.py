@@ -238,9 +238,14 @@ def allowed_words(project: Project) -> Callable[[str, str], set[str]]:
         if key not in found:
             found[key] = set(own.get(key, ()))
             column = table.column(name)
+            whole, dot, field = name.partition(".")
+            if column is None and dot:  # of a struct that has a new name
+                column = table.column(whole)
+            else:
+                dot = field = ""
             if column is not None and column.made == "copy":
                 branches = [
-                    words_of(origin, of)
+                    words_of(origin, f"{of}{dot}{field}")
                     for parent, of in column.origins
                     if (origin := project.table(parent)) is not None
                 ]
