@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from dbt_osmosis_llm.evidence.facts import QueryFacts
@@ -14,12 +13,13 @@ from dbt_osmosis_llm.host import compat, descriptions, passes
 from dbt_osmosis_llm.host.docs_blocks import DocsBlocks
 from dbt_osmosis_llm.host.evidence import Gatherer
 from dbt_osmosis_llm.host.files import Files
+from dbt_osmosis_llm.host.inheritance import Inheritance
 from dbt_osmosis_llm.host.minimal_writing import MinimalWriting
 from dbt_osmosis_llm.host.nodes import JINJA, Nodes
 from dbt_osmosis_llm.host.provenance import Provenance, Refresh
 from dbt_osmosis_llm.host.queries import Queries
 from dbt_osmosis_llm.host.selection import Selection
-from dbt_osmosis_llm.synthesis.copying import Copy, decided_by_lineage, origins
+from dbt_osmosis_llm.synthesis.copying import Copy
 from dbt_osmosis_llm.synthesis.lock import LockFile
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
 from dbt_osmosis_llm.synthesis.report import RunReport
@@ -69,12 +69,12 @@ class HostProject:
         lock = lock or LockFile()
         self.gatherer = Gatherer(context, self.tables, self.queries, lock, sample=sample)
         self.provenance = Provenance(context, self.gatherer, lock, model=model, prompts=prompts)
+        self.inheritance = Inheritance(
+            context, self.tables, self.selection, self.files, self.provenance
+        )
         self._writing = writing
         self._uses_answers = use_answers
-        self._without_text: dict[str, set[str]] = {}
-        """What the model could not tell in this run, by node: columns, as the node has them."""
         self._described: Mapping[str, Collection[str]] = {}
-        self._settings_of_nodes: dict[tuple[str, str], Any] = {}
 
     # Around a run
 
@@ -86,63 +86,19 @@ class HostProject:
         """
         if self._writing is not None:
             self._writing.own_references = DocsBlocks(self.context).references()
-        if self._writing is not None:
             self._described = self._writing.described
-            self._take_back_by_name()
+            self.inheritance.take_back(self.evidence, self._described)
         if any(self.provenance.lock):
             self.provenance.carry_renamed(self.selection.written)
             if refresh is not None:
                 self.provenance.set_aside(self.selection.written, refresh)
         self.files.check_targets(self.missing)
 
-    def _take_back_by_name(self) -> None:
-        """Empty the columns that dbt-osmosis's inheritance has filled with another column's text.
-
-        It goes by names alone: where lineage knows what a column is, that decides.
-        """
-        selected = set(self.selection.order)
-        for node_id, node in self.selection.written.items():
-            new = self._texts_by_name(node)
-            if not new:
-                continue
-            evidence = self.evidence(node_id)
-            for name in decided_by_lineage(evidence, new, selected):
-                lineage = evidence.facts.column(name)
-                if lineage is None:
-                    continue
-                texts = [self._texts_of(t.unique_id, c) for t, c in origins(evidence, lineage) if t]
-                if not lineage.is_plain or not all(new[name] in each for each in texts):
-                    node.columns[name].description = ""
-
-    def _texts_by_name(self, node: Any) -> dict[str, str]:
-        """Return the texts that columns have from upstream, by their names, and not from a file."""
-        described = self._described.get(node.unique_id, ())
-        new = {
-            name: column.description
-            for name, column in node.columns.items()
-            if not self.tables.lacks_text(column.description) and name not in described
-        }
-        ancestors = self.ancestors(node.unique_id) if new else ()
-        return {
-            name: text
-            for name, text in new.items()
-            # Else it is the warehouse's comment, or the very setting that wants it so.
-            if any(text in self._texts_of(uid, name) for uid in ancestors)
-            and not self._is_forced(node, name)
-        }
-
-    def _texts_of(self, node_id: str, column: str) -> set[str]:
-        """Return the text of a column, as dbt has it and as its file does."""
-        node = self.tables.by_id[node_id]
-        found = (c for n, c in node.columns.items() if plain_name(n) == plain_name(column))
-        raw = self.files.texts_in_yaml(node).get(plain_name(column))
-        return {*(column.description for column in found), *([raw] if raw else [])} - {""}
-
     def prepare(self) -> None:
         """Let dbt-osmosis add, inherit and sort columns, as its command does before ours begins."""
         self._described = passes.described(self.context)
         passes.prepare(self.context, [self._node(node_id) for node_id in self.selection.order])
-        self._take_back_by_name()
+        self.inheritance.take_back(self.evidence, self._described)
 
     def end(self, *, docs_blocks: bool = False) -> None:
         """Write the lock file, and what else the whole run decides.
@@ -212,7 +168,7 @@ class HostProject:
         return {
             plain_name(name)
             for name, column in node.columns.items()
-            if self.tables.lacks_text(column.description) or self._is_forced(node, name)
+            if self.tables.lacks_text(column.description) or self.inheritance.is_forced(node, name)
         }
 
     def may_change(self, node_id: str) -> bool:
@@ -220,7 +176,7 @@ class HostProject:
         node = self._node(node_id)
         if not descriptions.is_written(self.context, node):
             return False
-        is_forced = any(self._is_forced(node, name) for name in node.columns)
+        is_forced = any(self.inheritance.is_forced(node, name) for name in node.columns)
         return is_forced or bool(self.following(node_id))
 
     def following(self, node_id: str) -> tuple[str, ...]:
@@ -232,10 +188,6 @@ class HostProject:
             if self.tables.lacks_text(column.description)
             and self.files.leader(node, name) is not None
         )
-
-    def _is_forced(self, node: Any, column: str) -> bool:
-        forced = self.context.settings.force_inherit_descriptions
-        return bool(self._setting("force-inherit-descriptions", node, column, forced))
 
     def missing(self, node_id: str) -> Missing:
         """Return what is empty, or one of dbt-osmosis's placeholders."""
@@ -256,7 +208,7 @@ class HostProject:
             if plain_name(name) not in left_out
             and name not in not_there
             and self.files.leader(node, name) is None
-            and name not in self._without_text.get(node_id, ())
+            and name not in self.inheritance.without_text.get(node_id, ())
         ]
         if (not lacking and not lacks_text(node.description)) or "" in left_out:
             return Missing()
@@ -313,114 +265,22 @@ class HostProject:
     # Texts that need no model
 
     def inherit(self, node_id: str, keep_out: Collection[str] = ()) -> None:
-        """Let dbt-osmosis's inheritance fill columns from upstream texts, new ones included.
-
-        Args:
-            node_id: Of a selected node.
-            keep_out: Columns that are none of those whose names they share.
-        """
-        node = self._node(node_id)
-        before = {
-            name: node.columns[name].description
-            for name in keep_out
-            if not self._is_forced(node, name)  # then the project wants names to decide
-        }
-        # dbt-osmosis inherits into empty descriptions only; its placeholders are as good as empty.
-        placeholders = {}
-        for name, column in node.columns.items():
-            if column.description and self.tables.lacks_text(column.description):
-                placeholders[name] = column.description
-                column.description = ""
-        texts = {name: column.description for name, column in node.columns.items()}
-        compat.inherit_columns(self.context, node)
-        replaced = [n for n, text in texts.items() if text and node.columns[n].description != text]
-        self.provenance.forget(node_id, replaced)
-        for name, placeholder in placeholders.items():
-            if not node.columns[name].description:
-                node.columns[name].description = placeholder
-        for name, description in before.items():
-            node.columns[name].description = description
+        """Let dbt-osmosis's inheritance fill columns from upstream texts, new ones included."""
+        self.inheritance.inherit(node_id, keep_out)
 
     def copy(self, node_id: str, copies: Sequence[Copy]) -> tuple[str, ...]:
         """Take texts over, where dbt-osmosis's settings let a column inherit one."""
-        node, settings = self._node(node_id), self.context.settings
-        taken = []
-        for copy in copies:
-            setting = partial(self._setting, node=node, column=copy.column)
-            if not descriptions.may_inherit(self.context, node, copy.column):
-                continue
-            origin = self.tables.by_id[copy.origin_id]
-            # As dbt-osmosis has it: its references to doc blocks stay what they are.
-            spelled = {plain_name(name): name for name in origin.columns}
-            name = spelled[plain_name(copy.origin_column)]
-            text = origin.columns[name].description
-            if setting(
-                "use-unrendered-descriptions", fallback=settings.use_unrendered_descriptions
-            ):
-                variants = {copy.column: [name]}
-                raw = compat.unrendered(self.context, "description", copy.column, origin, variants)
-                text = raw or text
-            node.columns[copy.column].description = text
-            if setting("add-progenitor-to-meta", fallback=settings.add_progenitor_to_meta):
-                node.columns[copy.column].meta["osmosis_progenitor"] = copy.origin_id
-            taken.append(copy.column)
-            origin_name = f"{copy.origin_id}.{copy.origin_column}"
-            self.provenance.note(node_id, [copy.column], origin_name)
-        return tuple(taken)
+        return self.inheritance.copy(node_id, copies)
 
     def share(self, node_id: str) -> tuple[str, ...]:
-        """Take texts over from `twins` that have them by now; return the columns.
-
-        A column of another version is the same where the model lists it for all versions, or all of
-        them define it alike; a column that shares its entry with another table's follows that one.
-        """
-        node, taken = self._node(node_id), []
-        for name in self.following(node_id):
-            leader = self.files.leader(node, name)
-            if leader is not None and self._take_from(node, name, *leader):
-                taken.append(name)
-        versions = self.selection.versions(node_id)
-        if not versions:
-            return tuple(taken)
-        of_model = descriptions.columns_of_all_versions(self.context, node)
-        missing = self.missing(node_id)
-        if missing.description:
-            same = (uid for uid in versions if self.provenance.is_same((node_id, ""), (uid, "")))
-            texts = ((uid, self._node(uid).description) for uid in same)
-            for other_id, text in texts:
-                if not self.tables.lacks_text(text):
-                    descriptions.apply_texts(self.context, node, text, {})
-                    self.files.expect(node)
-                    self.provenance.note(node_id, [""], other_id)
-                    break
-        for name in missing.columns:
-            for other_id in versions:
-                columns = self._node(other_id).columns
-                same = (n for n in columns if plain_name(n) == plain_name(name))
-                if (column := next(same, None)) is None:
-                    continue
-                is_same = plain_name(name) in of_model or self.provenance.is_same(
-                    (node_id, name), (other_id, column)
-                )
-                if is_same and self._take_from(node, name, other_id, column):
-                    taken.append(name)
-                    break
-                if is_same and column in self._without_text.get(other_id, ()):
-                    # The same question would have the same answer.
-                    self._without_text.setdefault(node_id, set()).add(name)
-                    if self._uses_answers:
-                        self.provenance.note_unknown(node_id, [name])
-                    break
-        return tuple(taken)
-
-    def _take_from(self, node: Any, name: str, other_id: str, column: str) -> bool:
-        """Take a text over from a column of another table, if that has one."""
-        text = self._node(other_id).columns[column].description
-        if self.tables.lacks_text(text):
-            return False
-        node.columns[name].description = text
-        self.provenance.note(node.unique_id, [name], f"{other_id}.{column}")
-        return True
+        """Take texts over from `twins` that have them by now; return the columns."""
+        followed = self.inheritance.follow(node_id, self.following(node_id))
+        if not self.selection.versions(node_id):
+            return followed
+        taken, unknown = self.inheritance.share(node_id, self.missing(node_id))
+        if self._uses_answers:
+            self.provenance.note_unknown(node_id, unknown)
+        return followed + taken
 
     def inherited_columns(self, node_id: str) -> tuple[str, ...]:
         """Return the columns that have a text now and had none when dbt read the project."""
@@ -448,7 +308,7 @@ class HostProject:
         """Take the texts into dbt-osmosis's node, which its sync then writes."""
         node = self._node(node_id)
         self.provenance.note_inherited(node_id, self.inherited_columns(node_id))
-        self._without_text.setdefault(node_id, set()).update(texts.without_text)
+        self.inheritance.note_without_text(node_id, texts.without_text)
         if self._uses_answers:
             self.provenance.note_unknown(node_id, texts.without_text)
         descriptions.apply_texts(self.context, node, texts.description, texts.columns)
@@ -468,22 +328,6 @@ class HostProject:
 
     def _node(self, node_id: str) -> Any:
         return self.selection.nodes[node_id]
-
-    def _setting(self, name: str, node: Any, column: str, fallback: Any) -> Any:
-        """Return a setting of dbt-osmosis's as it holds for a column."""
-        own = node.columns.get(column)
-        config = getattr(own, "config", None)
-        if getattr(own, "meta", None) or getattr(config, "meta", None):
-            return compat.resolve_setting(
-                self.context, name, node=node, col=column, fallback=fallback
-            )
-        key = name, node.unique_id
-        # dbt-osmosis looks through all its sources each time: once a table is enough.
-        if key not in self._settings_of_nodes:
-            self._settings_of_nodes[key] = compat.resolve_setting(
-                self.context, name, node=node, fallback=fallback
-            )
-        return self._settings_of_nodes[key]
 
 
 class RehearsalProject(HostProject):
