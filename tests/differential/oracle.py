@@ -119,11 +119,13 @@ def _place(place: Place, folds: bool) -> tuple[object, ...]:
 def kept(project: Project, before: Files, after: Files) -> Iterator[Fault]:
     """Human texts, entries and keys that were there are there."""
     folds = _same_names(project)
-    old, new = entries(before), _keyed(entries(after), folds)
+    old, exact = entries(before), entries(after)
+    new = _keyed(exact, folds)
     humans = human_words(project)
     forced = project.has("force-inherit-descriptions")
     for place, entry in old.items():
-        other = new.get(_place(place, folds))
+        # To the letter first: two names may differ by case alone, and are left as they are.
+        other = exact.get(place) or new.get(_place(place, folds))
         if other is None:
             yield Fault("entry lost", _subject(place))
             continue
