@@ -189,9 +189,12 @@ class Files:
             return []
         return [
             name
-            for name in ("", *node.columns)
+            for name, owner in (("", node), *node.columns.items())
             if plain_name(name) not in twice
-            and self._tables.lacks_text(written.get(plain_name(name)))
+            # One of ours may be set aside, to be written again.
+            and any(
+                map(self._tables.lacks_text, (written.get(plain_name(name)), owner.description))
+            )
         ]
 
     def can_be_written(self, node: Any) -> bool:
