@@ -212,6 +212,8 @@ def test_a_deleted_text_is_never_replaced_by_that_of_a_sibling(
     entries: Shop, server: LoopbackServer, file: str, model: str, column: str, is_asked: bool
 ) -> None:
     columns = columns_of(entries, file, model)
+    if column not in {c["name"] for c in columns}:
+        pytest.skip("older dbt-duckdb does not tell the fields of structs")
     siblings = {c["description"] for c in columns if c["name"] != column}
     path = entries.directory / file
     lines = path.read_text().splitlines(keepends=True)
