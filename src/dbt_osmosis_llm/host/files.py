@@ -139,7 +139,7 @@ class Files:
 
         What is written of one of them is written of all: they are asked for once.
         """
-        places = {
+        places: dict[EntryPath, tuple[str, str]] = {
             (*place, step_to("columns", name)): (node_id, name)
             for node_id, (place, names) in entries.items()
             for name in names

@@ -88,23 +88,35 @@ def _describe(
 
 def _put_back_column(column: Any, raw: Mapping[str, Any], *, is_ours: bool) -> None:
     """Let meta and tags of a column be those of its file, wherever dbt keeps them."""
-    holders = [column, *filter(None, [getattr(column, "config", None)])]
     config = raw.get("config")
     sections = [raw, *([config] if isinstance(config, Mapping) else [])]
-    for section in sections:
-        meta = section.get("meta")
-        for key, value in (meta if isinstance(meta, Mapping) else {}).items():
-            # An option of dbt-osmosis's is read, not inherited.
-            if not _is_rendered(value) or HOST_META.match(str(key)):
-                continue
-            for holder in holders:
-                holder.meta = {k: v for k, v in (holder.meta or {}).items() if k != key}
-                if is_ours:
-                    holder.meta[key] = plain(value)
+    metas = [section.get("meta") for section in sections]
+    # An option of dbt-osmosis's is read, not inherited.
+    rendered = {
+        key: plain(value)
+        for meta in metas
+        if isinstance(meta, Mapping)
+        for key, value in meta.items()
+        if _is_rendered(value) and not HOST_META.match(str(key))
+    }
     tags = [tag for section in sections for tag in _listed(section.get("tags"))]
-    if _is_rendered(tags):
-        for holder in holders:
-            holder.tags = [tag for tag in tags if is_ours or not _is_rendered(tag)]
+    kept = [tag for tag in tags if is_ours or not _is_rendered(tag)]
+    for holder in _holders(column):
+        if rendered and holder.get("meta") is not None:
+            others = {k: v for k, v in holder["meta"].items() if k not in rendered}
+            holder["meta"] = {**others, **(rendered if is_ours else {})}
+        if _is_rendered(tags) and holder.get("tags") is not None:
+            holder["tags"] = kept
+
+
+def _holders(column: Any) -> list[dict[str, Any]]:
+    """Return all that holds meta and tags of a column."""
+    holders = [vars(column)]
+    if (config := getattr(column, "config", None)) is not None:
+        holders.append(vars(config))
+    # Where dbt before 1.10 keeps the config of a column.
+    config = (getattr(column, "_extra", None) or {}).get("config")
+    return [*holders, config] if isinstance(config, dict) else holders
 
 
 def _listed(tags: Any) -> list[str]:
