@@ -41,6 +41,8 @@ from dbt_osmosis_llm.evidence.lineage.grain import (
 from dbt_osmosis_llm.evidence.lineage.printing import Writer, leaf_name
 from dbt_osmosis_llm.evidence.lineage.query import Reader
 from dbt_osmosis_llm.evidence.lineage.relation import Definition, Environment, Shape
+from dbt_osmosis_llm.evidence.lineage.shortening import shortened
+from dbt_osmosis_llm.evidence.lineage.spelling import tell_apart
 from dbt_osmosis_llm.evidence.lineage.syntax import QUERIES, NameCase
 from dbt_osmosis_llm.evidence.names import folded
 
@@ -167,7 +169,7 @@ def _parsed(sql: str, dialect: Dialect) -> exp.Expr | None:
             depth -= 1
         elif token.text[:1] == "{" and sql[token.start : token.start + 2] in ("{{", "{%", "{#"):
             return None
-    parsed = dialect.parser(error_level=ErrorLevel.IMMEDIATE).parse(tokens, sql)
+    parsed = dialect.parser(error_level=ErrorLevel.IMMEDIATE).parse(list(shortened(tokens)), sql)
     statements = [node for node in parsed if node and not isinstance(node, exp.Semicolon)]
     return statements[0] if len(statements) == 1 and isinstance(statements[0], QUERIES) else None
 
@@ -206,7 +208,9 @@ def _facts(statement: exp.Expr, dialect: Dialect, schema: Schema) -> QueryFacts:
         return text is not None and text == signatures.text(other)
 
     name = type(dialect).__name__.lower() if type(dialect) is not Dialect else ""
-    reader = Reader(name, NameCase.of(dialect), _Schema(schema).columns_of, same)
+    name_case = NameCase.of(dialect)
+    tell_apart(statement, name_case, schema)
+    reader = Reader(name, name_case, _Schema(schema).columns_of, same)
     rows = reader.read(statement, Environment({}, {}))
     parts = list(reached(rows.part))
     all_parts = with_nested(parts)

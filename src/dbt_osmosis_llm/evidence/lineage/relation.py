@@ -7,7 +7,7 @@ what passes a column on passes its very definition on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from typing import NamedTuple, Protocol
 
@@ -108,6 +108,9 @@ class Rest:
     renamed: tuple[tuple[str, str], ...] = ()
     """(new name, name in the table)."""
 
+    may_repeat: bool = False
+    """Whether `k_1` may be a second column `k` that the database has numbered."""
+
     @property
     def closed(self) -> bool:
         """Whether every column it stands for is listed elsewhere, if the schema is right."""
@@ -123,6 +126,8 @@ class Rest:
         else:
             if key in self.excluded:
                 return _ABSENT
+        if self.may_repeat and key.rpartition("_")[2].isdecimal():
+            return Presence.MAYBE, UNRESOLVED
         if self.table is not None:
             return (Presence.STALE if self.closed else Presence.MAYBE), self.table.leaf(name)
         if self.value is not None:
@@ -140,7 +145,7 @@ class Rest:
         ]
         gone = excluded | {folded(old) for _, old in renamed}
         kept = [pair for pair in self.renamed if folded(pair[0]) not in gone]
-        return Rest(self.table, self.value, self.excluded | gone, (*kept, *moved))
+        return replace(self, excluded=self.excluded | gone, renamed=(*kept, *moved))
 
 
 class Joined(NamedTuple):
@@ -181,6 +186,8 @@ class Rows:
     ordered: bool = True
     value: Definition | None = None
     """What `alias.field` and a bare `alias` mean for an unnested array."""
+    may_be_struct: bool = False
+    """Whether the first column may be a struct whose fields a star gives instead of it."""
     part: Part | None = None
     table: Table | None = None
     _index: dict[str, list[int]] | None = None
@@ -238,6 +245,19 @@ def derived(local: exp.Expr | None, sources: Iterable[Definition]) -> Definition
         local,
         over=tuple(dict.fromkeys(part for source in sources for part in source.over)),
     )
+
+
+def united(definitions: Sequence[Definition], operator: str) -> Definition:
+    """A definition that is one or the other of some, as in a column of a union."""
+    if all(definition is definitions[0] for definition in definitions):
+        return definitions[0]
+    result = derived(None, definitions)
+    if result is not UNRESOLVED:
+        result.shape = Shape.UNION
+        result.branches, result.operator = tuple(definitions), operator
+        result.inline = False
+        result.is_plain = all(branch.is_plain for branch in definitions)
+    return result
 
 
 def member(value: Definition, names: Sequence[str]) -> Definition:
@@ -301,7 +321,12 @@ class Scope:
     merged: dict[str, tuple[str, Definition]] = field(default_factory=dict)
     """Columns joined by USING, by folded name."""
     aliases: dict[str, Definition] = field(default_factory=dict)
-    later_aliases: set[str] = field(default_factory=set)
+    later_aliases: dict[str, exp.Expr | None] = field(default_factory=dict)
+    """Those whose turn has not come, each with what it names; None where that is not one thing."""
+    open_aliases: list[str] = field(default_factory=list)
+    """Those whose expressions are being read, inner ones last."""
+    read_ahead: dict[int, Definition] = field(default_factory=dict)
+    """What aliases mean that were used before their turn, by the node of their projection."""
     read_names: set[str] = field(default_factory=set)
     """Names taken from a source of unknown columns: so that source does have them."""
 
@@ -317,6 +342,10 @@ class Scope:
                 if source.name == key:  # the whole row, as in to_json(orders)
                     return Presence.YES, source.rows.value or UNRESOLVED
         return presence, definition
+
+    def may_lack(self, name: str) -> bool:
+        """Whether it could as well be a table's column that the schema does not list yet."""
+        return any(source.rows.find(name)[0] is Presence.STALE for source in self.sources)
 
     def hide_columns(self) -> None:
         """Forget which columns the sources have."""

@@ -26,12 +26,14 @@ from dbt_osmosis_llm.evidence.lineage.relation import (
     member,
     opaque,
     tagged_column,
+    united,
 )
 from dbt_osmosis_llm.evidence.lineage.syntax import (
     QUERIES,
     SERIES,
     NameCase,
     columns_of_alias,
+    core_of,
     is_parenthesised_join,
     keyword,
     names_of,
@@ -44,6 +46,19 @@ if TYPE_CHECKING:
     from dbt_osmosis_llm.evidence.lineage.expressions import Expressions
     from dbt_osmosis_llm.evidence.lineage.relation import ReadQuery
 
+_NAMES_OF_VALUES = {
+    "databricks": ("col", 1),
+    "duckdb": ("col", 0),
+    "mysql": ("column_", 0),
+    "postgres": ("column", 1),
+    "snowflake": ("column", 1),
+    "spark": ("col", 1),
+    "sqlite": ("column", 1),
+    "trino": ("_col", 0),
+}
+"""What columns of VALUES are called that nobody has named, and where counting begins."""
+_MAX_SHOWN_VALUES = 300
+"""More than an expression has room for."""
 _FLATTEN_COLUMNS = ("SEQ", "KEY", "PATH", "INDEX", "VALUE", "THIS")
 
 
@@ -59,19 +74,91 @@ def renamed(rows: Rows, node: exp.Expr) -> Rows:
     return Rows(names + rows.names[len(names) :], rows.definitions, [], part=rows.part)
 
 
-def values_of(node: exp.Values) -> Rows:
-    """The columns of `values (1, 'a'), (2, 'b')`."""
+def pivoted(rows: Rows, pivot: exp.Expr) -> Rows:
+    """The rows of PIVOT or UNPIVOT: the columns it does not name stand first, as they are."""
+    fields = pivot.args.get("fields") or ()
+    is_standard = fields and all(isinstance(field, exp.In) for field in fields)
+    is_joined = isinstance(pivot.parent and pivot.parent.parent, exp.Join)  # then of both sides
+    if not is_standard or is_joined or not rows.closed or pivot.args.get("group"):
+        return opaque(rows.part)
+    if pivot.args.get("unpivot"):
+        used = [value for field in fields for value in field.expressions]
+    else:
+        used = [*pivot.expressions, *(field.this for field in fields)]
+    names = {folded(str(node.name)) for value in used for node in value.find_all(exp.Column)}
+    if not names <= set(map(folded, rows.names)):
+        return opaque(rows.part)  # or the others are not known for sure
+    kept = [at for at, name in enumerate(rows.names) if folded(name) not in names]
+    keys = Rows([rows.names[at] for at in kept], [rows.definitions[at] for at in kept])
+    keys.rests, keys.ordered, keys.part = [Rest()], False, rows.part
+    aliases = names_of(columns_of_alias(pivot))
+    if aliases:
+        keys.names = (aliases + keys.names[len(aliases) :])[: len(kept)]
+    return keys
+
+
+def values_of(
+    node: exp.Values, dialect: str, define: Callable[[exp.Expr], Definition] | None = None
+) -> Rows:
+    """The columns of `values (1, 'a'), (2, 'b')`.
+
+    Args:
+        node: Of sqlglot.
+        dialect: Of sqlglot, by name: it decides what columns without a name are called.
+        define: Of an expression of the rows, if they can read tables that stand before them.
+    """
     rows = [row.expressions if isinstance(row, exp.Tuple) else [row] for row in node.expressions]
     width = len(rows[0]) if rows else 0
     names = names_of(columns_of_alias(node))
-    if any(len(row) != width for row in rows) or node.find(exp.Column, exp.Query):
+    form, first = _NAMES_OF_VALUES.get(dialect, ("", 0))
+    names += [form and form + str(at + first) for at in range(len(names), width)]
+    if any(len(row) != width for row in rows) or node.find(exp.Query):
         return opaque(None, names)
-    definitions = []
-    for position in range(width):
-        local = exp.Anonymous(this="VALUES", expressions=[row[position].copy() for row in rows])
-        definitions.append(Definition(Shape.CONSTANT, local=local, inline=False))
-    names += [""] * (width - len(names))
-    return Rows(names[:width], definitions)
+    if not node.find(exp.Column):
+        return Rows(names[:width], [_listed([row[at] for row in rows]) for at in range(width)])
+    if define is None:
+        return opaque(None, names)
+    columns = []
+    for cells in zip(*rows, strict=True):
+        if any(cell.find(exp.Column) for cell in cells):
+            columns.append(united([define(cell) for cell in cells], "union all"))
+        else:
+            columns.append(_listed(cells))
+    return Rows(names[:width], columns)
+
+
+def _listed(values: Sequence[exp.Expr]) -> Definition:
+    """A column of literals, of which a text can show the first ones alone."""
+    shown = [value.copy() for value in values[:_MAX_SHOWN_VALUES]]
+    local = exp.Anonymous(this="VALUES", expressions=shown)
+    return Definition(Shape.CONSTANT, local=local, inline=False)
+
+
+def _lateral_values(node: exp.Lateral) -> exp.Values | None:
+    """The VALUES of `lateral (values (t.a), (t.b))`."""
+    inner = node.this
+    if isinstance(inner, exp.Subquery) and not inner.args.get("alias"):
+        inner = inner.this
+    return inner if isinstance(inner, exp.Values) else None
+
+
+def _unnested_at(node: exp.Expr) -> exp.Expr:
+    """Redshift's `o.items as i at n`, as the unnesting it is."""
+    array, name = node.this, node.this.args.get("alias")
+    alias = exp.TableAlias(columns=[name]) if name is not None else None
+    return exp.Unnest(expressions=[core_of(array)], alias=alias, offset=node.expression)
+
+
+def _offset_in(array: exp.Expr) -> exp.Expr:
+    """The expression of an element's place in an array: no value of it, but made of it."""
+    return exp.Anonymous(this="OFFSET_IN", expressions=[array.copy()])
+
+
+def _has_scalars(array: exp.Expr) -> bool:
+    """Whether the elements of an array are surely no structs."""
+    if isinstance(array, exp.Array):
+        return all(isinstance(element, exp.Literal) for element in array.expressions)
+    return isinstance(array, SERIES)
 
 
 class Tables:
@@ -107,6 +194,8 @@ class Tables:
 
     def add(self, node: exp.Expr, scope: Scope, *, visible: bool = True) -> None:
         """Adds what stands in a FROM clause to the names of its SELECT."""
+        if isinstance(node, exp.AtIndex):
+            node = _unnested_at(node)
         alias = node.args.get("alias")
         label = alias.this if isinstance(alias, exp.TableAlias) else None
         path: tuple[str, ...] = ()
@@ -122,7 +211,9 @@ class Tables:
         elif isinstance(node, exp.Subquery):
             rows = self._read(node, scope.environment, scope.outer, nested=scope.nested)
         elif isinstance(node, exp.Values):
-            rows = values_of(node)
+            rows = self._values(node, scope)
+        elif isinstance(node, exp.Lateral) and (values := _lateral_values(node)) is not None:
+            rows = renamed(self._values(values, scope), node)
         elif isinstance(node, exp.Lateral) and isinstance(node.this, QUERIES):
             rows = self._read(node.this, scope.environment, scope, nested=scope.nested)
             rows = renamed(rows, node)
@@ -134,10 +225,10 @@ class Tables:
         if rows.part is not None:
             scope.part.children.append(rows.part)
         pivots = node.args.get("pivots")
-        if pivots:
-            rows = opaque(rows.part)
-            for pivot in pivots:
-                label = pivot.args["alias"].this if pivot.args.get("alias") else label
+        for pivot in pivots or ():
+            if not isinstance(node, exp.Subquery):  # which has read its own
+                rows = pivoted(rows, pivot)
+            label = pivot.args["alias"].this if pivot.args.get("alias") else label
         name = folded(str(label.name)) if label is not None else ""
         scope.sources.append(Source(name, path if not alias else (), rows, visible))
         self.add_joins(node, scope)
@@ -163,6 +254,12 @@ class Tables:
         scope.part.relations.append(table.relation)
         definitions = [table.leaf(name) for name in table.columns]
         return Rows(list(table.columns), definitions, [Rest(table)], table=table)
+
+    def _values(self, node: exp.Values, scope: Scope) -> Rows:
+        def define(cell: exp.Expr) -> Definition:
+            return self._expressions.define(cell, scope, Clause.FROM)
+
+        return values_of(node, self._dialect, define)
 
     def _function(self, node: exp.Expr, scope: Scope) -> Rows:
         """An unnested array or a table function: its columns come from its arguments."""
@@ -196,8 +293,15 @@ class Tables:
         rests = [] if explicit or self._dialect == "redshift" else [Rest(value=value)]
         if offset is not None and offset is not False:
             names = [*names, str(offset.name) if isinstance(offset, exp.Identifier) else "offset"]
-            definitions = [*definitions, value]
-        return Rows(names, definitions, rests, value=None if explicit else value)
+            definitions = [*definitions, derived(_offset_in(arguments[0]), [value])]
+        is_scalar = isinstance(call, exp.Unnest) and _has_scalars(arguments[0])
+        return Rows(
+            names,
+            definitions,
+            rests,
+            value=None if explicit else value,
+            may_be_struct=self._dialect == "bigquery" and bool(names) and not is_scalar,
+        )
 
     def _element(self, array: exp.Expr, call: exp.Expr, scope: Scope) -> Definition:
         """One element of an array that a FROM clause unnests."""
@@ -237,6 +341,8 @@ class Tables:
         if not side and not kind:
             words.append("inner" if condition or using or method else "cross")
         name = str(join.this.name if isinstance(join.this, exp.Table) else join.this.alias)
+        if join.args.get("pivots"):  # of all that was joined so far
+            scope.hide_columns()
         if self._is_outer(kind, side, method):
             scope.part.has_outer_join = True
         clause = f"USING ({', '.join(using)})" if using else ""
