@@ -8,8 +8,8 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlglot import Token
 from sqlglot.parser import Parser
-from sqlglot.tokens import Token
 
 from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, ColumnKind, ColumnLineage, Join, Leaf
 from dbt_osmosis_llm.evidence.lineage import read_query

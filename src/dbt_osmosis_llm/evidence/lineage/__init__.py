@@ -40,7 +40,8 @@ from dbt_osmosis_llm.evidence.lineage.grain import (
 )
 from dbt_osmosis_llm.evidence.lineage.printing import Writer, leaf_name
 from dbt_osmosis_llm.evidence.lineage.query import Reader
-from dbt_osmosis_llm.evidence.lineage.relation import Definition, Environment, Shape
+from dbt_osmosis_llm.evidence.lineage.relation import Definition, Shape
+from dbt_osmosis_llm.evidence.lineage.scope import Environment
 from dbt_osmosis_llm.evidence.lineage.shortening import shortened
 from dbt_osmosis_llm.evidence.lineage.spelling import tell_apart
 from dbt_osmosis_llm.evidence.lineage.syntax import QUERIES, NameCase

@@ -13,14 +13,13 @@ from sqlglot import exp
 from dbt_osmosis_llm.evidence.lineage.relation import (
     TAG,
     UNRESOLVED,
-    Clause,
     Definition,
     Presence,
-    Scope,
     Shape,
     derived,
     member,
 )
+from dbt_osmosis_llm.evidence.lineage.scope import Clause, Scope
 from dbt_osmosis_llm.evidence.lineage.syntax import (
     QUERIES,
     core_of,
@@ -33,7 +32,7 @@ from dbt_osmosis_llm.evidence.lineage.syntax import (
 from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
-    from dbt_osmosis_llm.evidence.lineage.relation import Gathered, ReadQuery
+    from dbt_osmosis_llm.evidence.lineage.scope import Gathered, ReadQuery
 
 _MAX_DEPTH = 300  # sqlglot's generator recurses some three frames a level
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from dbt_osmosis_llm.evidence.lineage.relation import Clause, Definition, Rest, Rows, Scope
+from dbt_osmosis_llm.evidence.lineage.relation import Definition, Rest, Rows
+from dbt_osmosis_llm.evidence.lineage.scope import Clause, Scope
 from dbt_osmosis_llm.evidence.lineage.syntax import argument, star_of
 from dbt_osmosis_llm.evidence.names import folded
 

@@ -18,16 +18,15 @@ from dbt_osmosis_llm.evidence.lineage.expressions import Expressions
 from dbt_osmosis_llm.evidence.lineage.projection import Projections, numbered
 from dbt_osmosis_llm.evidence.lineage.relation import (
     UNRESOLVED,
-    Clause,
     Definition,
-    Environment,
     Part,
     Rows,
-    Scope,
     Shape,
     opaque,
     united,
 )
+from dbt_osmosis_llm.evidence.lineage.reshaping import pivoted, renamed, values_of
+from dbt_osmosis_llm.evidence.lineage.scope import Clause, Environment, Scope
 from dbt_osmosis_llm.evidence.lineage.syntax import (
     FROM,
     QUERIES,
@@ -37,13 +36,13 @@ from dbt_osmosis_llm.evidence.lineage.syntax import (
     core_of,
     inline_named_windows,
 )
-from dbt_osmosis_llm.evidence.lineage.tables import Tables, pivoted, renamed, values_of
+from dbt_osmosis_llm.evidence.lineage.tables import Tables
 from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dbt_osmosis_llm.evidence.lineage.relation import Gathered
+    from dbt_osmosis_llm.evidence.lineage.scope import Gathered
 
 _OPTIONAL_RECURSIVE = frozenset(["", "fabric", "oracle", "snowflake", "sqlite", "teradata", "tsql"])
 

@@ -13,7 +13,7 @@ from sqlglot import TokenType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlglot.tokens import Token
+    from sqlglot import Token
 
 _MANY_TOKENS = 5_000
 _KEPT_ROWS = 200
