@@ -1560,4 +1560,45 @@ CASES = [
             "at_line": "derived raw.carts.lines = OFFSET_IN(lines)",
         },
     ),
+    Case(
+        "an entry that does not parse costs its column",
+        "trino",
+        None,
+        "with b as (select id, json_object(name : value) as doc, upper(title) as title from books)"
+        " select id as book_id, doc, doc || 'x' as more, title from b",
+        {
+            "book_id": "rename books.id",
+            "doc": "unknown",
+            "more": "unknown",
+            "title": "derived books.title",
+        },
+    ),
+    Case(
+        "several entries that do not parse, one in a subquery, one first",
+        "snowflake",
+        None,
+        "select pack(x => => 1) as p, id, (select max(pack(y => => 2)) m from u) as q,"
+        " pack(z => => 3) r, note from t where id > 1",
+        {
+            "p": "unknown",
+            "id": "pass t.id",
+            "q": "unknown",
+            "r": "unknown",
+            "note": "pass t.note",
+        },
+    ),
+    Case(
+        "what else may hang on an entry that does not parse",
+        "trino",
+        None,
+        "select distinct json_object(name : value) as doc, id from books",
+        {},
+    ),
+    Case(
+        "a filter that does not parse",
+        "trino",
+        None,
+        "select id from books where json_object(name : value) = doc",
+        {},
+    ),
 ]

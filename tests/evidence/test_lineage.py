@@ -255,6 +255,11 @@ def test_set_operations() -> None:
             (),
         ),
         (
+            "with r as (select *, row_number() over (partition by id order by ts) as n from t)"
+            " select pack(k => => sum(x)) as c from r where n = 1",
+            (),
+        ),
+        (
             "select t.a from t join u on u.id = t.id"
             " qualify row_number() over (partition by t.a order by u.b) = 1",
             ("t.a",),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import TokenType, exp
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.errors import ErrorLevel
+from sqlglot.errors import ErrorLevel, ParseError
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.cutting import one_line
@@ -38,6 +38,7 @@ from dbt_osmosis_llm.evidence.lineage.grain import (
     unique,
     with_nested,
 )
+from dbt_osmosis_llm.evidence.lineage.mending import without_entry
 from dbt_osmosis_llm.evidence.lineage.printing import Writer, leaf_name
 from dbt_osmosis_llm.evidence.lineage.query import Reader
 from dbt_osmosis_llm.evidence.lineage.relation import Definition, Shape
@@ -50,7 +51,10 @@ from dbt_osmosis_llm.evidence.names import folded
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sqlglot import Token
+
 _MAX_ERROR_CHARS = 200
+_MAX_UNREADABLE_ENTRIES = 5  # each costs another attempt
 _MAX_PARENTHESES = 150  # sqlglot's parser recurses some ten frames a level
 
 _DIALECT_OF_ADAPTER = {
@@ -170,9 +174,22 @@ def _parsed(sql: str, dialect: Dialect) -> exp.Expr | None:
             depth -= 1
         elif token.text[:1] == "{" and sql[token.start : token.start + 2] in ("{{", "{%", "{#"):
             return None
-    parsed = dialect.parser(error_level=ErrorLevel.IMMEDIATE).parse(list(shortened(tokens)), sql)
-    statements = [node for node in parsed if node and not isinstance(node, exp.Semicolon)]
+    statements = _statements(list(shortened(tokens)), dialect, sql)
     return statements[0] if len(statements) == 1 and isinstance(statements[0], QUERIES) else None
+
+
+def _statements(
+    tokens: list[Token], dialect: Dialect, sql: str, attempts: int = _MAX_UNREADABLE_ENTRIES
+) -> list[exp.Expr]:
+    """The statements of some tokens; entries of SELECT lists that do not parse are left out."""
+    try:
+        parsed = dialect.parser(error_level=ErrorLevel.IMMEDIATE).parse(tokens, sql)
+    except ParseError as error:
+        mended = without_entry(tokens, error) if attempts else None
+        if mended is None:
+            raise
+        return _statements(mended, dialect, sql, attempts - 1)
+    return [node for node in parsed if node and not isinstance(node, exp.Semicolon)]
 
 
 class _Schema:

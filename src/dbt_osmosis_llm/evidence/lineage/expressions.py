@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from dbt_osmosis_llm.evidence.lineage.mending import UNREADABLE
 from dbt_osmosis_llm.evidence.lineage.relation import (
     TAG,
     UNRESOLVED,
@@ -116,6 +117,8 @@ class Expressions:
                 isinstance(node, exp.Parameter) and self._dialect == "snowflake"
             ):
                 return UNRESOLVED
+            if isinstance(node, exp.Anonymous) and node.name == UNREADABLE:
+                return Definition(Shape.UNKNOWN, aggregate=True)  # or the rows would be for sure
             aggregate = aggregate or is_aggregate(node)
             window = window or (isinstance(node, exp.Window) and not is_aggregate(node))
             constant = constant and not is_volatile(node)
