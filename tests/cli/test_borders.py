@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -60,12 +61,14 @@ def test_values_of_variables_are_written_and_sent_nowhere(
 
     (model,) = borders.load("models/_stg_orders.yml")["models"]
     columns = {column["name"]: column for column in model["columns"]}
-    inherited = columns["order_id"]["config"]
-    assert inherited["meta"] == {
-        "owner": "{{ env_var('OWNER_MAIL') }}",
-        "kept": {"by": ["{{ env_var('SALT') }}"]},
-    }
-    assert set(inherited["tags"]) == {"{{ var('team') }}", "pk"}
+    inherited = columns["amount"].get("config", columns["amount"])
+    assert inherited["meta"] == {"masking": "{{ env_var('SALT') }}"}
+    if inherited := columns["order_id"].get("config"):  # older dbt reads none of a column
+        assert inherited["meta"] == {
+            "owner": "{{ env_var('OWNER_MAIL') }}",
+            "kept": {"by": ["{{ env_var('SALT') }}"]},
+        }
+        assert set(inherited["tags"]) == {"{{ var('team') }}", "pk"}
     assert columns["order_id"]["description"] == "Number of the order."
     assert columns["amount"]["description"] == "Euros, see {{ env_var('LOADER_HOST') }}"
     assert "{{ x }}" in columns["note"]["description"]
@@ -126,6 +129,7 @@ def test_a_link_to_a_yaml_file_stays_one(borders: Shop) -> None:
 def test_a_relative_database_that_is_not_there_is_said(borders: Shop) -> None:
     above = replace(borders, directory=borders.directory.parent)
     done = above.document("--project-dir", "dbt", "--profiles-dir", "dbt")
-    assert "None of the tables is there" in done.stderr
-    assert "duckdb borders.duckdb" in done.stderr
+    assert re.search(
+        r"None of the \d tables is in the warehouse \(duckdb borders.duckdb\)", done.stderr
+    )
     assert not os.path.exists(borders.directory / "dbt")

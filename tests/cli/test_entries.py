@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.conftest import Shop, build_project, copy_of
-from tests.server import LoopbackServer
+from tests.server import LoopbackServer, Reply
 
 LEFT_ALONE = {
     "models/case/_stamps.yml": "column ID of stamps is listed twice, as ID and id",
@@ -142,6 +142,33 @@ def test_a_list_that_tables_share_gets_what_is_true_of_all(entries: Shop) -> Non
     assert '"from": "model.entries.orders_eu.amount"' in lock
 
 
+def test_what_tables_share_is_written_anew_for_all(entries: Shop, server: LoopbackServer) -> None:
+    server.script = lambda request, number: Reply(
+        content=dict.fromkeys(request.schema["properties"], f"New meaning {number} of it.")
+        if "columns" not in request.schema["properties"]
+        else {
+            "description": f"New meaning {number} of it.",
+            "columns": {
+                name: f"New meaning {number} of {name}."
+                for name in request.schema["properties"]["columns"]["properties"]
+            },
+        }
+    )
+    done = entries.document("--llm-refresh", "all-generated")
+    assert done.returncode == 1, done.stderr
+    file = "models/shared/_shared.yml"
+    texts = [
+        {c["name"]: c.get("description") for c in columns_of(entries, file, name)}
+        for name in ("orders_eu", "orders_us")
+    ]
+    assert texts[0] == texts[1]
+    assert str(texts[0]["amount"]).startswith("New meaning")
+    before = entries.yaml_files()
+    server.reset()
+    entries.document()
+    assert (server.requests, entries.yaml_files()) == ([], before)
+
+
 def test_a_file_of_comments_gets_its_entries_below_them(entries: Shop) -> None:
     text = (entries.directory / "models/bare/_notes.yml").read_text()
     assert text.startswith("# documentation goes here\n# version: 2\n")
@@ -185,6 +212,8 @@ def test_a_deleted_text_is_never_replaced_by_that_of_a_sibling(
     entries: Shop, server: LoopbackServer, file: str, model: str, column: str, is_asked: bool
 ) -> None:
     columns = columns_of(entries, file, model)
+    if column not in {c["name"] for c in columns}:
+        pytest.skip("older dbt-duckdb does not tell the fields of structs")
     siblings = {c["description"] for c in columns if c["name"] != column}
     path = entries.directory / file
     lines = path.read_text().splitlines(keepends=True)

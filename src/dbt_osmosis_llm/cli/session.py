@@ -186,8 +186,6 @@ class Session:
             self.report.not_written = project.files.not_written(self.report.node_ids_with_texts)
         project.say_what_is_left_out(self.report)
         self.report.no_warehouse = self.warehouse.failure if self.warehouse else ""
-        if self.report.no_warehouse:
-            self.report.not_built = []  # nobody could look
 
     def end_recording(self) -> None:
         """Note how the run ended."""

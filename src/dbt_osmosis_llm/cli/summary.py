@@ -252,17 +252,19 @@ def _print_left_out(console: Console, report: RunReport) -> None:
         _print_list(console, heading, lines, max_lines=len(lines))
     for line in report.without_path:
         console.print(line)
-    if report.not_built and not report.no_warehouse:
+    not_built = [] if report.no_warehouse else report.not_built
+    if not_built and len(not_built) == report.selected:
+        console.print(
+            f"None of the {report.selected} tables is in the warehouse ({report.warehouse}); "
+            "`dbt build` makes them. Is it the right one? A relative path in profiles.yml counts "
+            "from the folder that the command is run in."
+        )
+    elif not_built:
         heading = (
             f"Not in the warehouse ({report.warehouse}), documented by what their YAML lists and "
             "their SQL says; `dbt build` makes them:"
         )
-        _print_list(console, heading, report.not_built)
-        if len(report.not_built) == report.selected:
-            console.print(
-                "None of the tables is there: is it the right warehouse? A relative path in "
-                "profiles.yml counts from the folder that the command is run in."
-            )
+        _print_list(console, heading, not_built)
     if report.not_there:
         lines = [f"{uid}: {', '.join(names)}" for uid, names in report.not_there.items()]
         _print_list(console, "Columns that neither the warehouse nor the SQL has:", lines)

@@ -66,7 +66,7 @@ class Files:
         """Return what of a node is not written, see `descriptions.left_out`."""
         node_id = node.unique_id
         if node_id not in self._left_out:
-            reasons = self._listed_twice(node)
+            reasons = self.listed_twice(node)
             path = self.path(node)
             if "" not in reasons and node_id in self.without_path:
                 reasons = {"": self.without_path[node_id]}
@@ -106,7 +106,8 @@ class Files:
         found = ((n, reasons.get("", reasons.get(plain_name(n)))) for n in self.lacking(node))
         return {name: reason for name, reason in found if reason is not None}
 
-    def _listed_twice(self, node: Any) -> Mapping[str, str]:
+    def listed_twice(self, node: Any) -> Mapping[str, str]:
+        """Return what of a node stands in its file more than once, see `descriptions.left_out`."""
         if node.unique_id not in self._twice:
             document = descriptions.yaml_document(self._context, node)
             # Once a file: it may describe hundreds of tables. Kept, so that its id is no other's.
@@ -184,14 +185,17 @@ class Files:
 
     def _names_lacking(self, node: Any) -> list[str]:
         """Return the columns, and an empty name for the node, that a text could be written for."""
-        twice, written = self._listed_twice(node), self.texts_in_yaml(node)
+        twice, written = self.listed_twice(node), self.texts_in_yaml(node)
         if "" in twice:
             return []
         return [
             name
-            for name in ("", *node.columns)
+            for name, owner in (("", node), *node.columns.items())
             if plain_name(name) not in twice
-            and self._tables.lacks_text(written.get(plain_name(name)))
+            # One of ours may be set aside, to be written again.
+            and any(
+                map(self._tables.lacks_text, (written.get(plain_name(name)), owner.description))
+            )
         ]
 
     def can_be_written(self, node: Any) -> bool:

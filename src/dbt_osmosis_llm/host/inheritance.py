@@ -63,6 +63,9 @@ class Inheritance:
             new = self._texts_by_name(node, described.get(node_id, ()))
             if not new:
                 continue
+            for name in self._listed_twice(node) & set(new):
+                node.columns[name].description = ""  # which entry it would belong to is not known
+                del new[name]
             evidence = evidence_of(node_id)
             for name in decided_by_lineage(evidence, new, selected):
                 lineage = evidence.facts.column(name)
@@ -95,6 +98,11 @@ class Inheritance:
         raw = self._files.texts_in_yaml(node).get(plain_name(column))
         return {*(column.description for column in found), *([raw] if raw else [])} - {""}
 
+    def _listed_twice(self, node: Any) -> set[str]:
+        """Return the columns of a node that its file lists more than once."""
+        twice = self._files.listed_twice(node)
+        return {name for name in node.columns if "" in twice or plain_name(name) in twice}
+
     def is_forced(self, node: Any, column: str) -> bool:
         """Tell whether the project wants a text replaced by that of the same name upstream."""
         forced = self._context.settings.force_inherit_descriptions
@@ -113,6 +121,7 @@ class Inheritance:
             for name in keep_out
             if not self.is_forced(node, name)  # then the project wants names to decide
         }
+        before |= {name: node.columns[name].description for name in self._listed_twice(node)}
         # dbt-osmosis inherits into empty descriptions only; its placeholders are as good as empty.
         placeholders = {}
         for name, column in node.columns.items():
