@@ -1587,18 +1587,4 @@ CASES = [
             "note": "pass t.note",
         },
     ),
-    Case(
-        "what else may hang on an entry that does not parse",
-        "trino",
-        None,
-        "select distinct json_object(name : value) as doc, id from books",
-        {},
-    ),
-    Case(
-        "a filter that does not parse",
-        "trino",
-        None,
-        "select id from books where json_object(name : value) = doc",
-        {},
-    ),
 ]

@@ -521,3 +521,15 @@ def test_no_row_that_reads_a_table_is_left_out() -> None:
     pairs = ", ".join(f"({number}, {number})" for number in range(2_000))
     filters = read_query(f"select a from t where (a, b) in ({pairs})", "postgres").rows
     assert "(1999, 1999)" in filters
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select distinct json_object(name : value) as doc, id from books",
+        "select id from books where json_object(name : value) = doc",
+        "select id, b.* f(x => => 1) from books as b",
+    ],
+)
+def test_what_does_not_parse_and_is_more_than_a_column_is_not_left_out(sql: str) -> None:
+    assert read_query(sql, "trino") == EMPTY_FACTS
