@@ -501,7 +501,7 @@ def test_ten_thousand_rows_are_not_parsed(sql: str, monkeypatch: pytest.MonkeyPa
     parsed: list[int] = []
     parse = Parser.parse
 
-    def counted(parser: Parser, tokens: list[Token], sql: str | None = None) -> object:
+    def counted(parser: Parser, tokens: list[Token], sql: str) -> object:
         parsed.append(len(tokens))
         return parse(parser, tokens, sql)
 
