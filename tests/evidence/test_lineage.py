@@ -8,6 +8,8 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlglot import Token
+from sqlglot.parser import Parser
 
 from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, ColumnKind, ColumnLineage, Join, Leaf
 from dbt_osmosis_llm.evidence.lineage import read_query
@@ -175,6 +177,7 @@ def test_an_outer_join_in_a_cte_counts_if_it_is_read() -> None:
     [
         ("select k, upper(c) as d, count(*) as n from t group by 1, d", ("k", "UPPER(c)")),
         ("select k, count(*) as n from t group by all", ("k",)),
+        ("select k, try_sum(x) as s, stats_mode(y) as m from t group by all", ("k",)),
         ("with a as (select k, sum(x) as s from t group by k) select * from a where s > 1", ("k",)),
         ("select k, sum(x) as s from t group by rollup (k)", ("ROLLUP (k)",)),
         ("select sum(s) as s from (select k, sum(x) as s from t group by k) as q", ()),
@@ -230,6 +233,41 @@ def test_set_operations() -> None:
             "with r as (select *, row_number() over (partition by id order by ts) as n from t)"
             " select u.x from u join r on r.id = u.id where u.y = 1",
             (),
+        ),
+        (
+            "with r as (select *, row_number() over (partition by id order by ts) as n from t)"
+            " select r.id, u.x from r join u on u.id = r.id where r.n = 1",
+            (),
+        ),
+        (
+            "with r as (select *, row_number() over (partition by id order by ts) as n from t)"
+            " select r.id, f.value from r, lateral flatten(input => r.items) as f where n = 1",
+            (),
+        ),
+        (
+            "with r as (select *, row_number() over (partition by id order by ts) as n from t)"
+            " select k, id from r where n = 1 group by k, id",
+            (),
+        ),
+        (
+            "with r as (select *, row_number() over (partition by id order by ts) as n from t)"
+            " select count(*) as c from r where n = 1",
+            (),
+        ),
+        (
+            "with r as (select *, row_number() over (partition by id order by ts) as n from t)"
+            " select pack(k => => sum(x)) as c from r where n = 1",
+            (),
+        ),
+        (
+            "select t.a from t join u on u.id = t.id"
+            " qualify row_number() over (partition by t.a order by u.b) = 1",
+            ("t.a",),
+        ),
+        (
+            "select t.a, row_number() over (partition by t.a order by u.b) as n"
+            " from t join u on u.id = t.id qualify n = 1",
+            ("t.a",),
         ),
     ],
 )
@@ -443,3 +481,55 @@ def test_a_field_of_a_struct_is_made_as_its_column() -> None:
     assert computed is not None
     assert (computed.kind, computed.is_plain) == (ColumnKind.DERIVED, False)
     assert facts.column("elsewhere.lat") is None
+
+
+ROWS = [f"({number}, 'name {number}', -{number}.5, null)" for number in range(10_000)]
+LITERALS = [f"select {number} as a, upper('x') as b" for number in range(10_000)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"select a, t.b from (values {', '.join(ROWS)}) as t(a, b, c, d)",
+        f"with t(a, b, c, d) as (values {', '.join(ROWS)}) select a, b from t where c < 2",
+        " union all ".join(LITERALS),
+        f"with t as ({' union all '.join(LITERALS)}) select * from t",
+    ],
+    ids=["values", "values in a CTE", "union", "union in a CTE"],
+)
+def test_ten_thousand_rows_are_not_parsed(sql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+    parse = Parser.parse
+
+    def counted(parser: Parser, tokens: list[Token], sql: str) -> object:
+        parsed.append(len(tokens))
+        return parse(parser, tokens, sql)
+
+    monkeypatch.setattr(Parser, "parse", counted)
+    facts = read_query(sql, "postgres")
+    assert list(facts.columns) == ["a", "b"]
+    assert {column.leaves for column in facts.columns.values()} == {()}
+    assert ColumnKind.UNKNOWN not in {column.kind for column in facts.columns.values()}
+    assert 0 < max(parsed) < 5_000
+
+
+def test_no_row_that_reads_a_table_is_left_out() -> None:
+    branches = [*LITERALS[:3_000], "select id, k from t", *LITERALS[:3_000], "select 1, u.c from u"]
+    facts = read_query(" union all ".join(branches), "postgres")
+    assert facts.columns["a"].leaves == (Leaf("t", "id"),)
+    assert facts.columns["b"].leaves == (Leaf("t", "k"), Leaf("u", "c"))
+    pairs = ", ".join(f"({number}, {number})" for number in range(2_000))
+    filters = read_query(f"select a from t where (a, b) in ({pairs})", "postgres").rows
+    assert "(1999, 1999)" in filters
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select distinct json_object(name : value) as doc, id from books",
+        "select id from books where json_object(name : value) = doc",
+        "select id, b.* f(x => => 1) from books as b",
+    ],
+)
+def test_what_does_not_parse_and_is_more_than_a_column_is_not_left_out(sql: str) -> None:
+    assert read_query(sql, "trino") == EMPTY_FACTS

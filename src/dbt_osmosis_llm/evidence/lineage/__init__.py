@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import TokenType, exp
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.errors import ErrorLevel
+from sqlglot.errors import ErrorLevel, ParseError
 
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.cutting import one_line
@@ -38,16 +38,23 @@ from dbt_osmosis_llm.evidence.lineage.grain import (
     unique,
     with_nested,
 )
+from dbt_osmosis_llm.evidence.lineage.mending import without_entry
 from dbt_osmosis_llm.evidence.lineage.printing import Writer, leaf_name
 from dbt_osmosis_llm.evidence.lineage.query import Reader
-from dbt_osmosis_llm.evidence.lineage.relation import Definition, Environment, Shape
+from dbt_osmosis_llm.evidence.lineage.relation import Definition, Shape
+from dbt_osmosis_llm.evidence.lineage.scope import Environment
+from dbt_osmosis_llm.evidence.lineage.shortening import shortened
+from dbt_osmosis_llm.evidence.lineage.spelling import tell_apart
 from dbt_osmosis_llm.evidence.lineage.syntax import QUERIES, NameCase
 from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sqlglot import Token
+
 _MAX_ERROR_CHARS = 200
+_MAX_UNREADABLE_ENTRIES = 5  # each costs another attempt
 _MAX_PARENTHESES = 150  # sqlglot's parser recurses some ten frames a level
 
 _DIALECT_OF_ADAPTER = {
@@ -167,9 +174,22 @@ def _parsed(sql: str, dialect: Dialect) -> exp.Expr | None:
             depth -= 1
         elif token.text[:1] == "{" and sql[token.start : token.start + 2] in ("{{", "{%", "{#"):
             return None
-    parsed = dialect.parser(error_level=ErrorLevel.IMMEDIATE).parse(tokens, sql)
-    statements = [node for node in parsed if node and not isinstance(node, exp.Semicolon)]
+    statements = _statements(list(shortened(tokens)), dialect, sql)
     return statements[0] if len(statements) == 1 and isinstance(statements[0], QUERIES) else None
+
+
+def _statements(
+    tokens: list[Token], dialect: Dialect, sql: str, attempts: int = _MAX_UNREADABLE_ENTRIES
+) -> list[exp.Expr]:
+    """The statements of some tokens; entries of SELECT lists that do not parse are left out."""
+    try:
+        parsed = dialect.parser(error_level=ErrorLevel.IMMEDIATE).parse(tokens, sql)
+    except ParseError as error:
+        mended = without_entry(tokens, error) if attempts else None
+        if mended is None:
+            raise
+        return _statements(mended, dialect, sql, attempts - 1)
+    return [node for node in parsed if node and not isinstance(node, exp.Semicolon)]
 
 
 class _Schema:
@@ -206,7 +226,9 @@ def _facts(statement: exp.Expr, dialect: Dialect, schema: Schema) -> QueryFacts:
         return text is not None and text == signatures.text(other)
 
     name = type(dialect).__name__.lower() if type(dialect) is not Dialect else ""
-    reader = Reader(name, NameCase.of(dialect), _Schema(schema).columns_of, same)
+    name_case = NameCase.of(dialect)
+    tell_apart(statement, name_case, schema)
+    reader = Reader(name, name_case, _Schema(schema).columns_of, same)
     rows = reader.read(statement, Environment({}, {}))
     parts = list(reached(rows.part))
     all_parts = with_nested(parts)

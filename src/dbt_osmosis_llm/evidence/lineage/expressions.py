@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from dbt_osmosis_llm.evidence.lineage.mending import UNREADABLE
 from dbt_osmosis_llm.evidence.lineage.relation import (
     TAG,
     UNRESOLVED,
-    Clause,
     Definition,
     Presence,
-    Scope,
     Shape,
     derived,
     member,
 )
+from dbt_osmosis_llm.evidence.lineage.scope import Clause, Scope
 from dbt_osmosis_llm.evidence.lineage.syntax import (
     QUERIES,
     core_of,
@@ -33,7 +33,7 @@ from dbt_osmosis_llm.evidence.lineage.syntax import (
 from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
-    from dbt_osmosis_llm.evidence.lineage.relation import Gathered, ReadQuery
+    from dbt_osmosis_llm.evidence.lineage.scope import Gathered, ReadQuery
 
 _MAX_DEPTH = 300  # sqlglot's generator recurses some three frames a level
 
@@ -56,11 +56,14 @@ _CONNECT_BY_COLUMNS = frozenset(["level", "connect_by_iscycle", "connect_by_isle
 _NEVER_COLUMNS = frozenset(["currval", "nextval", "rownum", "user"])
 
 
+_CASTS = (exp.Cast, exp.TryCast, exp.CastToStrType)
+
+
 def _is_cast_of_column(expression: exp.Expr) -> bool:
     # By exact type: what is derived from Cast (JSON_EXTRACT's, say) changes the value.
-    if type(expression) not in (exp.Cast, exp.TryCast):
+    if type(expression) not in _CASTS:
         return False
-    while type(expression) in (exp.Cast, exp.TryCast, exp.Paren):
+    while type(expression) in (*_CASTS, exp.Paren):
         expression = expression.this
     return isinstance(expression, exp.Column)
 
@@ -114,9 +117,13 @@ class Expressions:
                 isinstance(node, exp.Parameter) and self._dialect == "snowflake"
             ):
                 return UNRESOLVED
+            if isinstance(node, exp.Anonymous) and node.name == UNREADABLE:
+                return Definition(Shape.UNKNOWN, aggregate=True)  # or the rows would be for sure
             aggregate = aggregate or is_aggregate(node)
             window = window or (isinstance(node, exp.Window) and not is_aggregate(node))
             constant = constant and not is_volatile(node)
+            if isinstance(node, exp.NextValueFor):  # of a sequence, which parses as a column
+                continue
             stack += [(child, depth + 1) for child in reversed(list(node.iter_expressions()))]
         sources = [source for _, source in sorted(used, key=lambda pair: pair[0])]
         definition = derived(core, sources)
@@ -178,14 +185,16 @@ class Expressions:
     def _unqualified(self, name: str, scope: Scope, clause: Clause) -> tuple[Definition, Scope]:
         """What a bare name means, and the query whose FROM clause or list has it."""
         key = folded(name)
-        if key in scope.environment.scalars:
+        if key in scope.environment.scalars and key not in scope.aliases:
             scalar, part = scope.environment.scalars[key]
             scope.part.nested.append(part)
             return scalar, scope
         alias = scope.aliases.get(key)
         if self._dialect == "clickhouse" and clause is Clause.PROJECTION:
             if key in scope.later_aliases:
-                return UNRESOLVED, scope
+                alias = self._ahead(key, scope)
+            elif key in scope.open_aliases:  # of itself it means the column
+                alias = None if key == scope.open_aliases[-1] else UNRESOLVED
             if alias is not None:  # ClickHouse prefers the alias to the column
                 return alias, scope
         presence, definition = scope.candidates(name)
@@ -202,6 +211,18 @@ class Expressions:
             scope.read_names.add(key)
             return definition, scope  # an outer query could have it too, but hardly
         return self._lookup(name, scope)[1:]
+
+    def _ahead(self, key: str, scope: Scope) -> Definition:
+        """What a name means that stands further right in the same SELECT list."""
+        projection = scope.later_aliases[key]
+        if projection is None:
+            return UNRESOLVED
+        del scope.later_aliases[key]
+        scope.open_aliases.append(key)
+        definition = self.define(projection, scope, Clause.PROJECTION)
+        scope.open_aliases.pop()
+        scope.aliases[key] = scope.read_ahead[id(projection)] = definition
+        return definition
 
     def _lookup(self, name: str, scope: Scope) -> tuple[Presence, Definition, Scope]:
         """Looks a bare name up in the FROM clause of a query and of those around it."""
@@ -238,6 +259,8 @@ class Expressions:
             at = at.outer
         presence, definition, owner = self._lookup(names[0], scope)
         sure = presence is Presence.YES or self._dialect in _DOTTED_FIELDS
+        if presence is Presence.MAYBE and owner.may_lack(names[0]):
+            sure = False
         if not sure or path[-1] in _NEVER_COLUMNS:
             return UNRESOLVED, scope
         return member(definition, names[1:]), owner

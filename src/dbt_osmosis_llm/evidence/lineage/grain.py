@@ -165,15 +165,20 @@ def distinct(part: Part | None) -> bool:
 def row_number_partition(part: Part | None, writer: Writer) -> tuple[str, ...]:
     """What `row_number() = 1` leaves one row of."""
     for query in _chain(part):
+        if any(projection.aggregate for projection in query.projections):
+            return ()
         for condition in query.filters:
-            window = _first_of_window(condition)
+            window = _first_of_window(condition, query)
             if window is not None:
                 return unique(map(writer.best, window.args.get("partition_by") or ()))
     return ()
 
 
-def _first_of_window(condition: exp.Expr) -> exp.Window | None:
-    """The window of `row_number() over (...) = 1`, however the number is named."""
+def _first_of_window(condition: exp.Expr, query: Part) -> exp.Window | None:
+    """The window of `row_number() over (...) = 1`, however the number is named.
+
+    None if what stands beside the numbered rows in the query may give one of them several times.
+    """
     if not isinstance(condition, (exp.EQ, exp.LTE, exp.LT)):
         return None
     limit = "2" if isinstance(condition, exp.LT) else "1"
@@ -184,7 +189,10 @@ def _first_of_window(condition: exp.Expr) -> exp.Window | None:
     if not isinstance(value, exp.Literal) or value.this != limit:
         return None
     if isinstance(number, exp.Column) and TAG in number.meta:
-        number = core_of(number.meta[TAG].local)
+        definition = number.meta[TAG]
+        if definition not in query.projections and not _is_wrapper(query):
+            return None
+        number = core_of(definition.local)
     if isinstance(number, exp.Window) and isinstance(number.this, exp.RowNumber):
         return number
     return None

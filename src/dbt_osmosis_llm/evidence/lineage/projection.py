@@ -6,11 +6,13 @@ whose they are, so that a name that is looked up later is still found there.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from dbt_osmosis_llm.evidence.lineage.relation import Clause, Definition, Rest, Rows, Scope
+from dbt_osmosis_llm.evidence.lineage.relation import Definition, Rest, Rows
+from dbt_osmosis_llm.evidence.lineage.scope import Clause, Scope
 from dbt_osmosis_llm.evidence.lineage.syntax import argument, star_of
 from dbt_osmosis_llm.evidence.names import folded
 
@@ -18,6 +20,27 @@ if TYPE_CHECKING:
     from dbt_osmosis_llm.evidence.lineage.expressions import Expressions
 
 _UNALIASED_CAST_KEEPS_NAME = frozenset(["materialize", "postgres", "redshift", "risingwave"])
+
+
+def numbered(rows: Rows) -> Rows:
+    """The columns as DuckDB calls them: a second `k` is `k_1`, a third `k_2`."""
+    unlisted = [rest for rest in rows.rests if not rest.closed]
+    if len(unlisted) > 1:  # `k_1` may be a `k` of either
+        rows.rests = [replace(rest, may_repeat=True) for rest in rows.rests]
+    elif unlisted:
+        seconds = {f"{folded(name)}_1" for name in rows.names}
+        rows.rests = [rest.restricted(seconds, ()) for rest in rows.rests]
+    if unlisted:
+        return rows
+    taken: set[str] = set()
+    for position, name in enumerate(rows.names):
+        number, own = 0, name
+        while name and folded(own) in taken:
+            number += 1
+            own = f"{name}_{number}"
+        taken.add(folded(own))
+        rows.names[position] = own
+    return rows
 
 
 class Projections:
@@ -43,8 +66,10 @@ class Projections:
                 self._expand(star, projection, scope, rows)
                 continue
             if isinstance(projection, exp.Alias):
-                scope.later_aliases.discard(folded(projection.alias))
-            definition = self._expressions.define(projection, scope, Clause.PROJECTION)
+                scope.later_aliases.pop(folded(projection.alias), None)
+            definition = scope.read_ahead.get(id(projection))
+            if definition is None:
+                definition = self._define(projection, scope)
             scope.part.projections.append(definition)
             if isinstance(projection, exp.Aliases):
                 names = list(map(str, projection.aliases))
@@ -65,6 +90,14 @@ class Projections:
             rows.definitions = [rows.definitions[at] for at in kept]
             rows.rests = [rest.restricted(excluded, ()) for rest in rows.rests]
         return rows
+
+    def _define(self, projection: exp.Expr, scope: Scope) -> Definition:
+        if isinstance(projection, exp.Alias):
+            scope.open_aliases.append(folded(projection.alias))
+        definition = self._expressions.define(projection, scope, Clause.PROJECTION)
+        if isinstance(projection, exp.Alias):
+            scope.open_aliases.pop()
+        return definition
 
     def _output_name(self, projection: exp.Expr) -> str:
         if isinstance(projection, (exp.Alias, exp.Column)):
@@ -118,7 +151,10 @@ class Projections:
             rows.ordered = False  # databases differ in where they put the columns of USING
         for source in sources:
             listed = set(merged)
-            for name, definition in zip(source.rows.names, source.rows.definitions, strict=True):
+            known = zip(source.rows.names, source.rows.definitions, strict=True)
+            if source.rows.may_be_struct:  # then the star gives its fields, and not itself
+                next(known)
+            for name, definition in known:
                 if folded(name) not in merged:
                     add(name, definition)
                 listed.add(folded(name))

@@ -15,34 +15,34 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from dbt_osmosis_llm.evidence.lineage.expressions import Expressions
-from dbt_osmosis_llm.evidence.lineage.projection import Projections
+from dbt_osmosis_llm.evidence.lineage.projection import Projections, numbered
 from dbt_osmosis_llm.evidence.lineage.relation import (
     UNRESOLVED,
-    Clause,
     Definition,
-    Environment,
     Part,
     Rows,
-    Scope,
     Shape,
-    derived,
     opaque,
+    united,
 )
+from dbt_osmosis_llm.evidence.lineage.reshaping import pivoted, renamed, values_of
+from dbt_osmosis_llm.evidence.lineage.scope import Clause, Environment, Scope
 from dbt_osmosis_llm.evidence.lineage.syntax import (
     FROM,
     QUERIES,
     NameCase,
     argument,
     conjuncts,
+    core_of,
     inline_named_windows,
 )
-from dbt_osmosis_llm.evidence.lineage.tables import Tables, renamed, values_of
+from dbt_osmosis_llm.evidence.lineage.tables import Tables
 from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dbt_osmosis_llm.evidence.lineage.relation import Gathered
+    from dbt_osmosis_llm.evidence.lineage.scope import Gathered
 
 _OPTIONAL_RECURSIVE = frozenset(["", "fabric", "oracle", "snowflake", "sqlite", "teradata", "tsql"])
 
@@ -67,6 +67,8 @@ class Reader:
         self._dialect = dialect
         self._name_case = name_case
         self._same = same
+        self._passed_on: dict[int, list[Definition]] = {}
+        """Of recursive queries, by their node: how their branches know their columns."""
         self._expressions = Expressions(dialect, self.read)
         self._projections = Projections(dialect, self._expressions)
         self._tables = Tables(dialect, name_case, columns_of, self._expressions, self.read)
@@ -109,8 +111,8 @@ class Reader:
         else:  # a parenthesised join: (a join b on ...)
             inner = exp.Select(expressions=[exp.Star()], **{FROM: exp.From(this=query.this)})
             rows = self.read(inner, environment, outer, gathered, nested=nested)
-        if query.args.get("pivots"):
-            return opaque(rows.part)
+        for pivot in query.args.get("pivots") or ():
+            rows = pivoted(rows, pivot)
         return renamed(rows, query)
 
     def _with(self, query: exp.Expr, environment: Environment, *, nested: bool) -> Environment:
@@ -130,17 +132,38 @@ class Reader:
             for later in forward:
                 seen[self._name_case.folded(later.args["alias"].this)] = opaque(Part())
             inner = Environment(seen, dict(scalars))
+            if forward and isinstance(cte.this, exp.SetOperation):
+                own = self._name_case.folded(cte.args["alias"].this)
+                seen[own] = self._itself(cte, inner, nested=nested)
             if cte.args.get("scalar"):
                 scope = Scope(inner, None, nested)
                 scalar = self._expressions.define(cte.this, scope, Clause.FROM)
                 scalars[folded(cte.alias)] = (scalar, scope.part)
                 continue
             if isinstance(cte.this, exp.Values):
-                rows = values_of(cte.this)
+                rows = values_of(cte.this, self._dialect)
             else:
                 rows = self.read(cte.this, inner, nested=nested)
             tables[self._name_case.folded(cte.args["alias"].this)] = renamed(rows, cte)
         return Environment(tables, scalars)
+
+    def _itself(self, cte: exp.Expr, environment: Environment, *, nested: bool) -> Rows:
+        """What a recursive query sees of itself: the columns of its first branch, not yet known.
+
+        What the other branches pass on where it stood adds no values to it.
+        """
+        first, operations = cte.this, []
+        while isinstance(first, exp.SetOperation) and not argument(first, "with"):
+            operations.append(first)
+            first = first.this
+        if not all(isinstance(operation, exp.Union) for operation in operations):
+            return opaque(Part())
+        rows = renamed(self.read(first, environment, nested=nested), cte)
+        if not rows.closed:
+            return opaque(Part())
+        columns = [Definition(Shape.UNKNOWN) for _ in rows.names]
+        self._passed_on[id(cte.this)] = columns
+        return Rows(rows.names, columns, part=Part())
 
     def _set_operation(
         self,
@@ -187,7 +210,10 @@ class Reader:
             return opaque(part, first.names)
         if any(not rows.closed or len(rows.names) != len(first.names) for rows in read):
             return Rows(first.names, [UNRESOLVED] * len(first.names), part=part)
-        by_position = zip(*(rows.definitions for rows in read), strict=True)
+        by_position = list(zip(*(rows.definitions for rows in read), strict=True))
+        for at, itself in enumerate(self._passed_on.get(id(query), ())[: len(by_position)]):
+            anchor, *others = by_position[at]
+            by_position[at] = (anchor, *(other for other in others if other is not itself))
         combined = [self._combined(column, operator) for column in by_position]
         return Rows(first.names, combined, part=part)
 
@@ -197,12 +223,20 @@ class Reader:
             return UNRESOLVED
         if all(branch is first or self._same(branch, first) for branch in definitions):
             return first
-        result = derived(None, definitions)
-        result.shape = Shape.UNION
-        result.branches, result.operator = tuple(definitions), operator
-        result.inline = False
-        result.is_plain = all(branch.is_plain for branch in definitions)
-        return result
+        return united(definitions, operator)
+
+    def _look_ahead(self, query: exp.Select, scope: Scope) -> None:
+        """Lets a ClickHouse query know its aliases, and those of its WITH that read its rows."""
+        for projection in query.expressions:
+            if isinstance(projection, exp.Alias):
+                key = folded(projection.alias)
+                scope.later_aliases[key] = None if key in scope.later_aliases else projection
+        clause = argument(query, "with")
+        for cte in clause.expressions if clause else ():
+            key = folded(cte.alias)
+            is_unread = cte.args.get("scalar") and not isinstance(core_of(cte.this), QUERIES)
+            if is_unread and scope.environment.scalars[key][0] is UNRESOLVED:
+                scope.aliases[key] = self._expressions.define(cte.this, scope, Clause.FILTER)
 
     def _select(self, query: exp.Select, scope: Scope) -> Rows:
         part = scope.part
@@ -215,12 +249,10 @@ class Reader:
         if query.args.get("match"):  # MATCH_RECOGNIZE makes its own columns
             scope.hide_columns()
         if self._dialect == "clickhouse":
-            scope.later_aliases = {
-                folded(projection.alias)
-                for projection in query.expressions
-                if isinstance(projection, exp.Alias)
-            }
+            self._look_ahead(query, scope)
         rows = self._projections.read(query, scope)
+        if self._dialect == "duckdb":
+            rows = numbered(rows)
         for key in ("prewhere", "where", "having", "qualify"):
             clause = query.args.get(key)
             for condition in conjuncts(clause.this) if clause else ():

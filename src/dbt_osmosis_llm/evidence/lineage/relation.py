@@ -1,4 +1,4 @@
-"""The vocabulary of lineage: what a column is made of, the rows of a relation, a query's names.
+"""The vocabulary of lineage: what a column is made of, and the rows of a relation.
 
 `Definition`, `Part` and `Rows` are compared by identity: each stands for one place in the SQL, and
 what passes a column on passes its very definition on.
@@ -6,10 +6,10 @@ what passes a column on passes its very definition on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from sqlglot import exp
 
@@ -108,6 +108,9 @@ class Rest:
     renamed: tuple[tuple[str, str], ...] = ()
     """(new name, name in the table)."""
 
+    may_repeat: bool = False
+    """Whether `k_1` may be a second column `k` that the database has numbered."""
+
     @property
     def closed(self) -> bool:
         """Whether every column it stands for is listed elsewhere, if the schema is right."""
@@ -123,6 +126,8 @@ class Rest:
         else:
             if key in self.excluded:
                 return _ABSENT
+        if self.may_repeat and key.rpartition("_")[2].isdecimal():
+            return Presence.MAYBE, UNRESOLVED
         if self.table is not None:
             return (Presence.STALE if self.closed else Presence.MAYBE), self.table.leaf(name)
         if self.value is not None:
@@ -140,7 +145,7 @@ class Rest:
         ]
         gone = excluded | {folded(old) for _, old in renamed}
         kept = [pair for pair in self.renamed if folded(pair[0]) not in gone]
-        return Rest(self.table, self.value, self.excluded | gone, (*kept, *moved))
+        return replace(self, excluded=self.excluded | gone, renamed=(*kept, *moved))
 
 
 class Joined(NamedTuple):
@@ -181,6 +186,8 @@ class Rows:
     ordered: bool = True
     value: Definition | None = None
     """What `alias.field` and a bare `alias` mean for an unnested array."""
+    may_be_struct: bool = False
+    """Whether the first column may be a struct whose fields a star gives instead of it."""
     part: Part | None = None
     table: Table | None = None
     _index: dict[str, list[int]] | None = None
@@ -240,6 +247,19 @@ def derived(local: exp.Expr | None, sources: Iterable[Definition]) -> Definition
     )
 
 
+def united(definitions: Sequence[Definition], operator: str) -> Definition:
+    """A definition that is one or the other of some, as in a column of a union."""
+    if all(definition is definitions[0] for definition in definitions):
+        return definitions[0]
+    result = derived(None, definitions)
+    if result is not UNRESOLVED:
+        result.shape = Shape.UNION
+        result.branches, result.operator = tuple(definitions), operator
+        result.inline = False
+        result.is_plain = all(branch.is_plain for branch in definitions)
+    return result
+
+
 def member(value: Definition, names: Sequence[str]) -> Definition:
     """The definition of `value.a.b`: a field of a struct or of an unnested array."""
     if value.shape is Shape.UNKNOWN:
@@ -248,95 +268,6 @@ def member(value: Definition, names: Sequence[str]) -> Definition:
     for name in names:
         local = exp.Dot(this=local, expression=exp.to_identifier(name))
     return derived(local, [value])
-
-
-class Clause(Enum):
-    """Where in its SELECT an expression stands: it decides what aliases mean."""
-
-    FROM = "from"
-    PROJECTION = "projection"
-    FILTER = "filter"
-
-
-Gathered = list[tuple[Clause, Definition]]
-"""All that a query refers to, each with where."""
-
-
-class Environment(NamedTuple):
-    """The names WITH clauses define for the queries below them."""
-
-    tables: Mapping[str, Rows]
-    scalars: Mapping[str, tuple[Definition, Part]]
-    """Single values, as ClickHouse's `with max(x) as m` defines them."""
-
-
-class Source(NamedTuple):
-    """One entry of a FROM clause."""
-
-    name: str
-    path: tuple[str, ...]
-    """Folded parts of an unaliased real table's name, else empty."""
-    rows: Rows
-    visible: bool
-
-    def answers_to(self, path: tuple[str, ...]) -> bool:
-        """Tell whether `path.column` may mean a column of it; the path is folded."""
-        if len(path) == 1:
-            return self.name == path[0]
-        return self.path[-len(path) :] == path
-
-
-@dataclass(eq=False)
-class Scope:
-    """The names one SELECT can use."""
-
-    environment: Environment
-    outer: Scope | None
-    nested: bool
-    """Inside an expression: its own columns stay as written in the expression's text."""
-    gathered: Gathered | None = None
-    """Where an enclosing expression collects all that this query refers to."""
-    part: Part = field(default_factory=Part)
-    sources: list[Source] = field(default_factory=list)
-    merged: dict[str, tuple[str, Definition]] = field(default_factory=dict)
-    """Columns joined by USING, by folded name."""
-    aliases: dict[str, Definition] = field(default_factory=dict)
-    later_aliases: set[str] = field(default_factory=set)
-    read_names: set[str] = field(default_factory=set)
-    """Names taken from a source of unknown columns: so that source does have them."""
-
-    def candidates(self, name: str, sources: Sequence[Source] | None = None) -> Found:
-        """Looks an unqualified column up in the FROM clause alone."""
-        key = folded(name)
-        if key in self.merged:
-            return Presence.YES, self.merged[key][1]
-        sources = [source for source in sources or self.sources if source.visible]
-        presence, definition = best_of(source.rows.find(name) for source in sources)
-        if presence is not Presence.YES:
-            for source in sources:
-                if source.name == key:  # the whole row, as in to_json(orders)
-                    return Presence.YES, source.rows.value or UNRESOLVED
-        return presence, definition
-
-    def hide_columns(self) -> None:
-        """Forget which columns the sources have."""
-        self.sources = [known._replace(rows=opaque(known.rows.part)) for known in self.sources]
-
-
-class ReadQuery(Protocol):
-    """Reads a query inside another one."""
-
-    def __call__(
-        self,
-        query: exp.Expr,
-        environment: Environment,
-        outer: Scope | None = None,
-        gathered: Gathered | None = None,
-        *,
-        nested: bool = False,
-    ) -> Rows:
-        """Return the columns it gives; `gathered` collects all it refers to."""
-        ...
 
 
 def tagged_column(name: str, definition: Definition) -> exp.Column:

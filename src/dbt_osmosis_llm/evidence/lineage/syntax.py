@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,27 @@ _DATE_PARTS = words(
     " dayofweek dayofyear isoweek isoyear epoch yy yyyy qq mm ww wk dd hh mi ss ms dow doy"
 )
 _AGGREGATE_NAMES = words(
-    "any_value approx_distinct argmax argmin bitand_agg bool_and bool_or collect_list"
-    " collect_set countif every group_concat hll listagg max_by median min_by mode percentile"
-    " quantile sumif uniq wm_concat"
+    "any_value approx_distinct arbitrary argmax argmin avg_if bitand_agg bitmap_union bitor_agg"
+    " bitxor_agg bool_and bool_or bool_xor checksum collect_list collect_set count_min_sketch"
+    " countif entropy every favg fsum geometric_mean group_concat hash_agg hll"
+    " histogram histogram_exact histogram_numeric hll_accumulate hll_combine kahan_sum kurtosis"
+    " kurtosis_pop listagg logical_and logical_or mad map_union map_union_sum max_by median min_by"
+    " minhash minhash_combine mode multimap_agg percentile percentile_approx product quantile"
+    " quantile_cont quantile_disc regr_count reservoir_quantile skewness some st_collect st_extent"
+    " st_extent3d st_polygonize st_union_agg stats_mode sumif sumkahan try_avg try_sum uniq"
+    " wm_concat"
 )
+_AGGREGATES_OF_ONE = words("st_makeline st_union")
+"""Aggregates with one argument; with two they join two values of one row."""
+_SKETCHES = re.compile(r"(hll_count|kll_quantiles)\.(init|merge)\w*\Z")
+"""BigQuery's; what only reads one sketch (`hll_count.extract`) is no aggregate."""
 _VOLATILE_NAMES = words(
-    "gen_random_uuid generate_uuid newid nextval rand random randstr seq1 seq2 seq4 seq8"
-    " uniform uuid uuid_string uuidv4 generateuuidv4"
+    "clock_timestamp gen_random_bytes gen_random_uuid generate_ulid generate_uuid generateserialid"
+    " generatesnowflakeid generateulid generateuuidv4 generateuuidv7 input_file_name"
+    " monotonically_increasing_id newid newsequentialid nextval normal rand rand32 rand64"
+    " randcanonical randconstant random random_normal random_uuid randnormal randstr randuniform"
+    " rownumberinallblocks rownumberinblock seq1 seq2 seq4 seq8 spark_partition_id sys_guid"
+    " uniform uuid uuid_generate_v1 uuid_generate_v4 uuid_short uuid_string uuidv4 uuidv7 zipf"
 )
 
 FROM = "from_" if "from_" in exp.Select.arg_types else "from"
@@ -54,7 +69,7 @@ SERIES: tuple[type[exp.Expr], ...] = tuple(
     if hasattr(exp, name)
 )
 """Functions that make rows of their own."""
-_VOLATILE = (exp.Rand, exp.Randn, exp.Uuid)
+_VOLATILE: tuple[type[exp.Expr], ...] = (exp.NextValueFor, exp.Rand, exp.Randn, exp.Uuid)
 
 
 class NameCase(Enum):
@@ -138,13 +153,19 @@ def is_aggregate(node: exp.Expr) -> bool:
     if not isinstance(node, exp.Anonymous):
         return False
     name = _function_name(node)
+    if isinstance(node.parent, exp.Dot) and node.parent.expression is node:
+        return bool(_SKETCHES.match(f"{node.parent.this.name}.{name}".lower()))
+    if name == "some" and isinstance(node.parent, exp.Binary):
+        return node.parent.expression is not node  # x = some(array)
+    if name in _AGGREGATES_OF_ONE:
+        return len(node.expressions) == 1
     return name.endswith("agg") or name.startswith("approx_") or name in _AGGREGATE_NAMES
 
 
 def is_volatile(node: exp.Expr) -> bool:
     """Whether a node itself gives another value each time, so that it is no constant."""
     return isinstance(node, (*_VOLATILE, *SERIES)) or (
-        isinstance(node, exp.Anonymous) and _function_name(node) in _VOLATILE_NAMES
+        isinstance(node, exp.Func) and _function_name(node) in _VOLATILE_NAMES
     )
 
 
@@ -177,9 +198,11 @@ def star_of(projection: exp.Expr) -> exp.Expr | None:
 
 def is_parenthesised_join(node: exp.Expr) -> bool:
     """Whether (node) only groups sources, whose names stay visible outside."""
-    if isinstance(node, exp.Subquery):
-        return bool(node.args.get("alias") or node.args.get("joins"))
-    return isinstance(node, exp.Table)
+    while isinstance(node, exp.Subquery) and not node.args.get("alias"):
+        if node.args.get("joins"):
+            return True
+        node = node.this
+    return isinstance(node, (exp.Subquery, exp.Table))
 
 
 def position_of(node: exp.Expr) -> int:

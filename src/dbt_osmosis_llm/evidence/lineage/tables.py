@@ -12,21 +12,28 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from dbt_osmosis_llm.evidence.lineage.relation import (
-    Clause,
     Definition,
     Joined,
     Presence,
     Rest,
     Rows,
-    Scope,
     Shape,
-    Source,
     Table,
     derived,
     member,
     opaque,
     tagged_column,
 )
+from dbt_osmosis_llm.evidence.lineage.reshaping import (
+    has_scalars,
+    lateral_values,
+    offset_in,
+    pivoted,
+    renamed,
+    unnested_at,
+    values_of,
+)
+from dbt_osmosis_llm.evidence.lineage.scope import Clause, Scope, Source
 from dbt_osmosis_llm.evidence.lineage.syntax import (
     QUERIES,
     SERIES,
@@ -42,36 +49,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dbt_osmosis_llm.evidence.lineage.expressions import Expressions
-    from dbt_osmosis_llm.evidence.lineage.relation import ReadQuery
+    from dbt_osmosis_llm.evidence.lineage.scope import ReadQuery
 
 _FLATTEN_COLUMNS = ("SEQ", "KEY", "PATH", "INDEX", "VALUE", "THIS")
-
-
-def renamed(rows: Rows, node: exp.Expr) -> Rows:
-    """The rows under an alias with a column list: `as t(a, b)`."""
-    if not isinstance(node.args.get("alias"), exp.TableAlias):
-        return rows
-    names = names_of(columns_of_alias(node))
-    if not names:
-        return rows
-    if not rows.closed or len(names) > len(rows.names):
-        return opaque(rows.part, names)
-    return Rows(names + rows.names[len(names) :], rows.definitions, [], part=rows.part)
-
-
-def values_of(node: exp.Values) -> Rows:
-    """The columns of `values (1, 'a'), (2, 'b')`."""
-    rows = [row.expressions if isinstance(row, exp.Tuple) else [row] for row in node.expressions]
-    width = len(rows[0]) if rows else 0
-    names = names_of(columns_of_alias(node))
-    if any(len(row) != width for row in rows) or node.find(exp.Column, exp.Query):
-        return opaque(None, names)
-    definitions = []
-    for position in range(width):
-        local = exp.Anonymous(this="VALUES", expressions=[row[position].copy() for row in rows])
-        definitions.append(Definition(Shape.CONSTANT, local=local, inline=False))
-    names += [""] * (width - len(names))
-    return Rows(names[:width], definitions)
 
 
 class Tables:
@@ -107,6 +87,8 @@ class Tables:
 
     def add(self, node: exp.Expr, scope: Scope, *, visible: bool = True) -> None:
         """Adds what stands in a FROM clause to the names of its SELECT."""
+        if isinstance(node, exp.AtIndex):
+            node = unnested_at(node)
         alias = node.args.get("alias")
         label = alias.this if isinstance(alias, exp.TableAlias) else None
         path: tuple[str, ...] = ()
@@ -122,7 +104,9 @@ class Tables:
         elif isinstance(node, exp.Subquery):
             rows = self._read(node, scope.environment, scope.outer, nested=scope.nested)
         elif isinstance(node, exp.Values):
-            rows = values_of(node)
+            rows = self._values(node, scope)
+        elif isinstance(node, exp.Lateral) and (values := lateral_values(node)) is not None:
+            rows = renamed(self._values(values, scope), node)
         elif isinstance(node, exp.Lateral) and isinstance(node.this, QUERIES):
             rows = self._read(node.this, scope.environment, scope, nested=scope.nested)
             rows = renamed(rows, node)
@@ -134,10 +118,10 @@ class Tables:
         if rows.part is not None:
             scope.part.children.append(rows.part)
         pivots = node.args.get("pivots")
-        if pivots:
-            rows = opaque(rows.part)
-            for pivot in pivots:
-                label = pivot.args["alias"].this if pivot.args.get("alias") else label
+        for pivot in pivots or ():
+            if not isinstance(node, exp.Subquery):  # which has read its own
+                rows = pivoted(rows, pivot)
+            label = pivot.args["alias"].this if pivot.args.get("alias") else label
         name = folded(str(label.name)) if label is not None else ""
         scope.sources.append(Source(name, path if not alias else (), rows, visible))
         self.add_joins(node, scope)
@@ -163,6 +147,12 @@ class Tables:
         scope.part.relations.append(table.relation)
         definitions = [table.leaf(name) for name in table.columns]
         return Rows(list(table.columns), definitions, [Rest(table)], table=table)
+
+    def _values(self, node: exp.Values, scope: Scope) -> Rows:
+        def define(cell: exp.Expr) -> Definition:
+            return self._expressions.define(cell, scope, Clause.FROM)
+
+        return values_of(node, self._dialect, define)
 
     def _function(self, node: exp.Expr, scope: Scope) -> Rows:
         """An unnested array or a table function: its columns come from its arguments."""
@@ -196,8 +186,15 @@ class Tables:
         rests = [] if explicit or self._dialect == "redshift" else [Rest(value=value)]
         if offset is not None and offset is not False:
             names = [*names, str(offset.name) if isinstance(offset, exp.Identifier) else "offset"]
-            definitions = [*definitions, value]
-        return Rows(names, definitions, rests, value=None if explicit else value)
+            definitions = [*definitions, derived(offset_in(arguments[0]), [value])]
+        is_scalar = isinstance(call, exp.Unnest) and has_scalars(arguments[0])
+        return Rows(
+            names,
+            definitions,
+            rests,
+            value=None if explicit else value,
+            may_be_struct=self._dialect == "bigquery" and bool(names) and not is_scalar,
+        )
 
     def _element(self, array: exp.Expr, call: exp.Expr, scope: Scope) -> Definition:
         """One element of an array that a FROM clause unnests."""
@@ -237,6 +234,8 @@ class Tables:
         if not side and not kind:
             words.append("inner" if condition or using or method else "cross")
         name = str(join.this.name if isinstance(join.this, exp.Table) else join.this.alias)
+        if join.args.get("pivots"):  # of all that was joined so far
+            scope.hide_columns()
         if self._is_outer(kind, side, method):
             scope.part.has_outer_join = True
         clause = f"USING ({', '.join(using)})" if using else ""
