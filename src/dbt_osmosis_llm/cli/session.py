@@ -236,11 +236,15 @@ def run_with_synthesis(
     try:
         host_exit = _run_host(session, host_callback, args, kwargs)
     finally:
-        if session.report is not None:
-            session.check_written()
-        session.end_recording()
-        _print_outcome(session)
-        session.close()
+        try:
+            if session.report is not None:
+                session.check_written()
+        finally:  # whatever the last look at the project comes to
+            try:
+                session.end_recording()
+                _print_outcome(session)
+            finally:
+                session.close()
     if session.record_failure:
         click.echo(f"Error: {session.record_failure}", err=True)
     if session.interrupted:

@@ -154,13 +154,6 @@ def yaml_sections(context: Any, node: Any) -> list[Mapping[str, Any]]:
     return sections
 
 
-def columns_of_all_versions(context: Any, node: Any) -> set[str]:
-    """Return the plain names of the columns that a versioned model lists for all its versions."""
-    entry = _entry_of(node, yaml_document(context, node)) or {}
-    columns = (column for column in entry.get("columns") or () if isinstance(column, Mapping))
-    return {plain_name(str(column.get("name"))) for column in columns}
-
-
 def left_out(context: Any, node: Any, twice: Mapping[EntryPath, Sequence[Any]]) -> dict[str, str]:
     """Return what of a node's YAML cannot be told apart or is not ours to write, with the reason.
 

@@ -236,7 +236,7 @@ class Files:
         self._unfinished[path].discard(node.unique_id)
         if self._unfinished[path] or path not in self._with_texts:
             return False
-        nodes = [self._selection.nodes[uid] for uid, p in self._path_of.items() if p == path]
+        nodes = [self._selection.nodes[uid] for uid in self._ids_at[path]]
         descriptions.write_nodes(self._context, nodes)
         return True
 
@@ -313,11 +313,15 @@ class Files:
         return lines
 
     @cached_property
-    def _unfinished(self) -> dict[Path, set[str]]:
-        groups: dict[Path, set[str]] = {}
+    def _ids_at(self) -> dict[Path, list[str]]:
+        groups: dict[Path, list[str]] = {}
         for node_id, path in self._path_of.items():
-            groups.setdefault(path, set()).add(node_id)
+            groups.setdefault(path, []).append(node_id)
         return groups
+
+    @cached_property
+    def _unfinished(self) -> dict[Path, set[str]]:
+        return {path: set(node_ids) for path, node_ids in self._ids_at.items()}
 
     def check_targets(self, lacks_something: Callable[[str], object]) -> None:
         """Make sure, before anything is paid for, that each text has a file to go to.

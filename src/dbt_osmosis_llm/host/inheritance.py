@@ -41,6 +41,7 @@ class Inheritance:
         self._selection = selection
         self._files = files
         self._provenance = provenance
+        self._texts: dict[str, dict[str, set[str]]] = {}
         self._settings_of_nodes: dict[tuple[str, str], Any] = {}
         self.without_text: dict[str, set[str]] = {}
         """What the model could not tell in this run, by node: columns, as the node has them."""
@@ -73,7 +74,9 @@ class Inheritance:
                     continue
                 texts = [self._texts_of(t.unique_id, c) for t, c in origins(evidence, lineage) if t]
                 if not lineage.is_plain or not all(new[name] in each for each in texts):
-                    node.columns[name].description = ""
+                    _empty(node.columns[name])
+            self._texts.pop(node_id, None)
+        self._texts.clear()  # they change while a run goes on
 
     def _texts_by_name(self, node: Any, described: Collection[str]) -> dict[str, str]:
         """Return the texts that columns have from upstream, by their names, and not from a file."""
@@ -93,10 +96,14 @@ class Inheritance:
 
     def _texts_of(self, node_id: str, column: str) -> set[str]:
         """Return the text of a column, as dbt has it and as its file does."""
-        node = self._tables.by_id[node_id]
-        found = (c for n, c in node.columns.items() if plain_name(n) == plain_name(column))
-        raw = self._files.texts_in_yaml(node).get(plain_name(column))
-        return {*(column.description for column in found), *([raw] if raw else [])} - {""}
+        if node_id not in self._texts:
+            node = self._tables.by_id[node_id]
+            found = self._texts[node_id] = {}
+            for name, owner in node.columns.items():
+                found.setdefault(plain_name(name), set()).add(owner.description)
+            for name, raw in self._files.texts_in_yaml(node).items():
+                found.setdefault(name, set()).add(raw)
+        return self._texts[node_id].get(plain_name(column), set()) - {""}
 
     def _listed_twice(self, node: Any) -> set[str]:
         """Return the columns of a node that its file lists more than once."""
@@ -178,7 +185,7 @@ class Inheritance:
     def share(self, node_id: str, missing: Missing) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Take texts over from other versions of a model that have them by now.
 
-        A column is the same where the model lists it for all versions, or all define it alike.
+        A column is the same where both define it alike: what they call alike may have changed.
 
         Args:
             node_id: Of one version.
@@ -192,25 +199,13 @@ class Inheritance:
         taken: list[str] = []
         unknown: list[str] = []
         versions = self._selection.versions(node_id)
-        of_model = descriptions.columns_of_all_versions(self._context, node)
-        if missing.description:
-            same = (uid for uid in versions if self._provenance.is_same((node_id, ""), (uid, "")))
-            texts = ((uid, self._selection.nodes[uid].description) for uid in same)
-            for other_id, text in texts:
-                if not self._tables.lacks_text(text):
-                    descriptions.apply_texts(self._context, node, text, {})
-                    self._files.expect(node)
-                    self._provenance.note(node_id, [""], other_id)
-                    break
         for name in missing.columns:
             for other_id in versions:
                 columns = self._selection.nodes[other_id].columns
                 same = (n for n in columns if plain_name(n) == plain_name(name))
                 if (column := next(same, None)) is None:
                     continue
-                is_same = plain_name(name) in of_model or self._provenance.is_same(
-                    (node_id, name), (other_id, column)
-                )
+                is_same = self._provenance.is_same((node_id, name), (other_id, column))
                 if is_same and self._take_from(node, name, other_id, column):
                     taken.append(name)
                     break
@@ -248,3 +243,12 @@ class Inheritance:
                 self._context, name, node=node, fallback=fallback
             )
         return self._settings_of_nodes[key]
+
+
+def _empty(column: Any) -> None:
+    """Take a text out, and dbt-osmosis's note of where it is from."""
+    column.description = ""
+    holders = filter(None, (column, getattr(column, "config", None)))
+    for holder in holders:
+        if getattr(holder, "meta", None):
+            holder.meta = {k: v for k, v in holder.meta.items() if k != "osmosis_progenitor"}

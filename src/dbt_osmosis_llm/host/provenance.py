@@ -277,7 +277,7 @@ class Provenance:
         node_id = node.unique_id
         new = dict(self._new.get(node_id, {}))
         for name in self._inherited.get(node_id, ()):
-            if origin := self._origin(node, name):
+            if origin := self._origin(node, name, freshness):
                 new[name] = origin
         for name, origin in new.items():
             owner = node.columns.get(name) if name else node
@@ -307,9 +307,9 @@ class Provenance:
     def _by_model(self) -> dict[str, str]:
         return {"model": self._model, "prompts": self._prompts}
 
-    def _origin(self, node: Any, name: str) -> str:
+    def _origin(self, node: Any, name: str, freshness: Freshness) -> str:
         """Return the column that a column is, if it has that one's text."""
-        evidence = self._gatherer.declared(node.unique_id)
+        evidence = freshness.evidence(node.unique_id)
         lineage = evidence.facts.column(plain_name(name)) if evidence else None
         if evidence is None or lineage is None or not lineage.is_plain:
             return ""

@@ -118,7 +118,9 @@ class Queries:
         where = next(
             filter(None, (getattr(credentials, n, None) for n in ("path", "host", "database"))), ""
         )
-        return redact_secrets(f"{credentials.type} {where}".strip())
+        # Behind a question mark there may be a token.
+        place = str(where).partition("?")[0]
+        return redact_secrets(f"{credentials.type} {place}".strip(), secrets_of(credentials))
 
     def is_not_built(self, node: Any) -> bool:
         """Tell whether the warehouse, where it is read, has no table of a node's."""

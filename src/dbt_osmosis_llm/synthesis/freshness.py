@@ -74,7 +74,8 @@ class Freshness:
     """
 
     def __init__(self, evidence: Callable[[str], NodeEvidence | None], lock: LockFile) -> None:
-        self._evidence = cache(evidence)
+        self.evidence = cache(evidence)
+        """Returns what the project says of a table, worked out once."""
         self._lock = lock
         self._signatures: dict[tuple[str, str], str] = {}
 
@@ -85,7 +86,7 @@ class Freshness:
             node_id: Of the table.
             column: Its column, or an empty name for the table's own text.
         """
-        node = self._evidence(node_id)
+        node = self.evidence(node_id)
         if node is None:
             return None
         if not column:
@@ -103,7 +104,7 @@ class Freshness:
         return self._signatures[key]
 
     def _signed(self, node_id: str, column: str) -> str:
-        node = self._evidence(node_id)
+        node = self.evidence(node_id)
         if node is None:
             raise _UnknownError
         column_now = next((c for c in node.columns if same_name(c.name, column)), None)
@@ -149,7 +150,7 @@ class Freshness:
             column: Whose text is ours.
             text: Its text.
         """
-        node = self._evidence(node_id)
+        node = self.evidence(node_id)
         # What a run would take over now, by the same rules: anything else it could not resolve.
         found = copies(node, [unquoted(column)]) if node else []
         if node is None or not found or text_hash(found[0].text) == text_hash(text):
