@@ -165,7 +165,8 @@ def distinct(part: Part | None) -> bool:
 def row_number_partition(part: Part | None, writer: Writer) -> tuple[str, ...]:
     """What `row_number() = 1` leaves one row of."""
     for query in _chain(part):
-        if any(projection.aggregate for projection in query.projections):
+        # A function over a window is no aggregate: it keeps the rows.
+        if any(column.aggregate and not column.window for column in query.projections):
             return ()
         for condition in query.filters:
             window = _first_of_window(condition, query)
