@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from dbt_osmosis_llm.evidence.fingerprint import text_hash
 from tests.differential import oracle
 from tests.differential.__main__ import play_seed
 from tests.differential.play import Playground
 from tests.differential.projects import Column, Entry, File, Listed, Project, Table, Tokens
-from tests.properties import examples
 from tests.server import LoopbackServer
 
-# Each costs seconds: a long run takes a fault apart (``--reduce``), not Hypothesis.
-STABLE: dict[str, Any] = {
-    "derandomize": True,
-    "phases": (Phase.explicit, Phase.generate),
-    "suppress_health_check": [HealthCheck.too_slow],
-}
-SEEDS = st.integers(0, 1_000_000)
+# Fixed, so that a change is judged by what it changes; `python -m tests.differential` draws others.
+SEEDS = range(3000, 3006)
+MORE_SEEDS = range(3006, 3022)
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +29,15 @@ def well_played(seed: int, playground: Playground) -> None:
     assert not faults, "\n".join([replay, *map(str, faults)])
 
 
-@settings(max_examples=8, **STABLE)
-@given(seed=SEEDS)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_generated_projects(playground: Playground, seed: int) -> None:
     well_played(seed, playground)
 
 
 @pytest.mark.slow
-@settings(examples(40), **STABLE)
-@given(seed=SEEDS)
+@pytest.mark.parametrize("seed", MORE_SEEDS)
 def test_more_generated_projects(playground: Playground, seed: int) -> None:
-    well_played(seed + 1_000_001, playground)
+    well_played(seed, playground)
 
 
 BEFORE = """\
