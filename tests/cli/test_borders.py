@@ -91,6 +91,25 @@ def test_what_cannot_be_written_stops_nothing_else(borders: Shop, server: Loopba
     assert borders.yaml_files() == before
 
 
+def test_tables_without_a_file_are_named_by_their_reasons(borders: Shop) -> None:
+    project = borders.directory / "dbt_project.yml"
+    project.write_text(project.read_text().replace('    +dbt-osmosis: "_{model}.yml"\n', "", 1))
+    said = borders.document("--llm-dry-run").stderr
+    assert "model.borders.orders" in said
+    assert "Set '+dbt-osmosis: \"_{model}.yml\"' for it in dbt_project.yml, under 'models:'" in said
+    # Not even a path would help that one; dbt-osmosis asks for the path first.
+    project.write_text(
+        project.read_text().replace(
+            "    +materialized: table\n",
+            '    +materialized: table\n    outside: {+dbt-osmosis: "_{model}.yml"}\n',
+        )
+    )
+    said = borders.document("--llm-dry-run").stderr
+    assert "for model.borders.outside: it would lie outside of the project" in said
+    assert "Give them entries in a YAML file of the project by hand." in said
+    assert "under 'models:' and 'borders:'." in said
+
+
 def test_check_names_files_from_the_root_of_the_repository(borders: Shop) -> None:
     (borders.directory.parent / ".git").mkdir()
     done = borders.dbt_osmosis("llm", "check", "--format", "github")

@@ -61,8 +61,16 @@ def built_observatory(made_once: Callable[..., Path]) -> Path:
     return made_once("observatory", lambda directory: build_project("observatory", directory))
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("project", ["freight", "observatory"])
+CASES = [
+    (project, option)
+    for project in ("freight", "observatory")
+    for option in OPTIONS
+    # Its time spine names a column, which dbt-osmosis renames as it is told to: dbt cannot read it.
+    if (project, option) != ("observatory", "output_to_upper")
+]
+
+
+@pytest.mark.parametrize(("project", "option"), CASES)
 def test_a_run_with_an_option_is_complete(
     project: str,
     option: str,
@@ -76,8 +84,6 @@ def test_a_run_with_an_option_is_complete(
     assert done.returncode == 0, done.stderr
     assert server.requests
     written = shop.yaml_files()
-    if (project, option) == ("observatory", "output_to_upper"):
-        pytest.skip("its time spine names a column, which dbt-osmosis renames as it is told to")
     parsed = shop.dbt("parse", "--no-partial-parse", "--quiet")
     assert parsed.returncode == 0, parsed.stdout
 

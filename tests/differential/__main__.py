@@ -9,7 +9,6 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 
@@ -32,8 +31,6 @@ def main() -> int:
     parser.add_argument("--known", action="store_true", help="say what is known to be open, too")
     parser.add_argument("--save", type=Path, help="keep each project with a fault in this folder")
     arguments = parser.parse_args()
-    # That a process which was killed is gone is no news.
-    ThreadingHTTPServer.handle_error = lambda *_: None  # type: ignore[method-assign]
     rules: Counter[str] = Counter()
     failed = 0
     started = time.monotonic()

@@ -85,6 +85,25 @@ def test_connections_open_side_by_side_once_one_is() -> None:
             assert all(pool.map(lambda _: attempt(), range(2)))
 
 
+def test_one_connection_too_many_is_no_warehouse_that_is_gone() -> None:
+    def fail() -> None:
+        raise FailedToConnectError("too many connections")
+
+    def tried(times: int) -> str:
+        for _ in range(times):
+            with pytest.raises(FailedToConnectError, match="too many"):
+                opening(warehouse, fail)()
+        return warehouse.failure
+
+    warehouse = Warehouse()
+    with warehouse.in_place():
+        assert opening(warehouse, lambda: "first")() == "first"
+        assert tried(2) == ""
+        assert opening(warehouse, lambda: "another")() == "another"
+        assert tried(2) == ""
+        assert tried(1) == "too many connections"
+
+
 @pytest.mark.parametrize("answer", [(), ("id",)])
 def test_a_table_without_columns_is_looked_up_once(
     answer: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

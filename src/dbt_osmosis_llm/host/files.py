@@ -293,24 +293,28 @@ class Files:
 
     def how_to_give_paths(self) -> list[str]:
         """Return the lines to say about the nodes that have no file, and what to do."""
-        if not self.without_path:
-            return []
-        names = list(self.without_path)
-        shown = ", ".join(names[:_MOST_NAMED])
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        reason = self.without_path[names[0]]
-        lines = [f"dbt-osmosis knows no YAML file for {shown}{more}: {reason}."]
-        kinds = {self._selection.nodes[uid].resource_type.value for uid in names}
-        project = self._context.project.runtime_cfg.project_name
-        if all(reason == _OUTSIDE for reason in self.without_path.values()):
-            lines.append("Give them entries in a YAML file of the project by hand.")
-        else:
-            keys = " and ".join(f"'{kind}s:'" for kind in sorted(kinds))
-            lines.append(
-                f"Set '+dbt-osmosis: \"_{{model}}.yml\"' for it in dbt_project.yml, under {keys} "
-                f"and '{project}:'."
-            )
+        by_reason: dict[str, list[str]] = {}
+        for node_id, reason in self.without_path.items():
+            by_reason.setdefault(_OUTSIDE if reason == _OUTSIDE else "", []).append(node_id)
+        lines = []
+        for names in by_reason.values():
+            shown = ", ".join(names[:_MOST_NAMED])
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            reason = self.without_path[names[0]]
+            lines.append(f"dbt-osmosis knows no YAML file for {shown}{more}: {reason}.")
+            lines.append(self._how_to_give_one(names, reason))
         return lines
+
+    def _how_to_give_one(self, node_ids: Sequence[str], reason: str) -> str:
+        if reason == _OUTSIDE:
+            return "Give them entries in a YAML file of the project by hand."
+        kinds = {self._selection.nodes[uid].resource_type.value for uid in node_ids}
+        keys = ", ".join(f"'{kind}s:'" for kind in sorted(kinds))
+        project = self._context.project.runtime_cfg.project_name
+        return (
+            f"Set '+dbt-osmosis: \"_{{model}}.yml\"' for it in dbt_project.yml, under {keys} "
+            f"and '{project}:'."
+        )
 
     @cached_property
     def _ids_at(self) -> dict[Path, list[str]]:

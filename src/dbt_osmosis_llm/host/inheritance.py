@@ -10,7 +10,7 @@ from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.host import compat, descriptions
 from dbt_osmosis_llm.host.files import Files
-from dbt_osmosis_llm.host.nodes import Nodes
+from dbt_osmosis_llm.host.nodes import HOST_META, Nodes
 from dbt_osmosis_llm.host.provenance import Provenance
 from dbt_osmosis_llm.host.selection import Selection
 from dbt_osmosis_llm.synthesis.copying import Copy, decided_by_lineage, origins
@@ -231,8 +231,9 @@ class Inheritance:
     def _setting(self, name: str, node: Any, column: str, fallback: Any) -> Any:
         """Return a setting of dbt-osmosis's as it holds for a column."""
         own = node.columns.get(column)
-        config = getattr(own, "config", None)
-        if getattr(own, "meta", None) or getattr(config, "meta", None):
+        metas = (getattr(each, "meta", None) for each in (own, getattr(own, "config", None)))
+        keys = {str(key) for meta in metas for key in meta or ()}
+        if keys & {name, name.replace("-", "_")} or any(map(HOST_META.match, keys)):
             return compat.resolve_setting(
                 self._context, name, node=node, col=column, fallback=fallback
             )

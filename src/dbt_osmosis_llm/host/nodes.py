@@ -11,7 +11,7 @@ from dbt_osmosis_llm.host import descriptions
 from dbt_osmosis_llm.llm.redaction import redact_secrets
 
 DOC_REFERENCE = re.compile(
-    r"\{\{\s*doc\(\s*['\"]([^'\"]+)['\"]\s*(?:,\s*['\"]([^'\"]+)['\"]\s*)?\)\s*\}\}"
+    r"\{\{-?\s*doc\(\s*['\"]([^'\"]+)['\"]\s*(?:,\s*['\"]([^'\"]+)['\"]\s*)?\)\s*-?\}\}"
 )
 JINJA = re.compile(r"\{[{%#]")
 HOST_META = re.compile(r"dbt[-_]osmosis|osmosis_", re.IGNORECASE)

@@ -117,20 +117,17 @@ def _spelled_as_written(host: Callable[..., Any]) -> Callable[..., Any]:
         written = getattr(relation, "columns", None)
         if not isinstance(written, Mapping):
             return found  # no node, but a relation
+        names = {compat.normalized_name(context, name): None for name in written}
         spelled: dict[str, str] = {}
-        for name in (compat.normalized_name(context, name) for name in written):
+        for name in names:
             if name not in found:
                 spelled.setdefault(plain_name(name), name)
         times = Counter(map(plain_name, found))
         return type(found)(
             (spelled.get(plain_name(name), name), column)
-            if times[plain_name(name)] == 1 and not _is_written(context, name, written)
+            if times[plain_name(name)] == 1 and name not in names
             else (name, column)
             for name, column in found.items()
         )
 
     return get_columns
-
-
-def _is_written(context: Any, name: str, written: Mapping[str, Any]) -> bool:
-    return any(compat.normalized_name(context, other) == name for other in written)

@@ -20,6 +20,9 @@ OPENING_S = 300.0
 """How long opening a connection may take: what starts on demand needs minutes for it. Adapters have
 shorter limits of their own, mostly."""
 
+_MAX_FAILED_IN_A_ROW = 3
+"""Connections, after which a warehouse that was there is gone."""
+
 CLOSED = "its Jinja runs a query, and the warehouse is not to be asked"
 """What is said of a model whose Jinja runs a query all the same."""
 
@@ -44,6 +47,7 @@ class Warehouse:
         self._closed = closed
         self._opening_s = opening_s
         self._is_open = False
+        self._failed_in_a_row = 0
         self._first = threading.Lock()
         self._first_look = threading.Lock()
         self._without_columns: set[str] = set()
@@ -91,13 +95,17 @@ class Warehouse:
         thread.start()
         thread.join(self._opening_s)
         if opened:
+            self._failed_in_a_row = 0
             return opened[0]
+        said = f"no connection within {self._opening_s:g} s"
         if failed:
             said = on_one_line(failed[0], secrets_of(connection.credentials))
-            self.failure = said.removeprefix("Database Error ")
-        else:
-            self.failure = f"no connection within {self._opening_s:g} s"
-        return self._give_up(connection, self.failure)
+            said = said.removeprefix("Database Error ")
+        # Beside connections that are open, one may be one too many.
+        self._failed_in_a_row += 1
+        if not self._is_open or self._failed_in_a_row >= _MAX_FAILED_IN_A_ROW:
+            self.failure = said
+        return self._give_up(connection, said)
 
     def _give_up(self, connection: Any, why: str) -> NoReturn:
         # Of one that failed, dbt asks for a handle to close it, which opens it once more.
