@@ -89,7 +89,7 @@ def test_sources_say_what_models_make_of_them(shop: Shop, server: LoopbackServer
     prompt = prompt_about(server, "pos.orders")
     assert (
         "- `status` (VARCHAR)\n"
-        "    downstream as stg_pos__orders.order_status: Where the order stands in the shop: "
+        "    said of it as stg_pos__orders.order_status: Where the order stands in the shop: "
         "placed, completed, cancelled or returned.\n"
     ) in prompt
     # Two of them have been asked about before: their new texts are none of what people wrote.

@@ -170,16 +170,22 @@ def test_nothing_is_asked_or_written_and_no_key_is_needed(
     assert server.requests == []
 
 
-LATE_MODEL = "select order_status as state, order_id || '!' as loud from {{ ref('fct_orders') }}"
-LATE_YAML = "models: [{name: late, columns: [{name: state}, {name: loud}]}]"
+MID_MODEL = "select order_id, order_status from {{ ref('stg_pos__orders') }}"
+LATE_MODEL = "select order_status as state, order_id || '!' as loud from {{ ref('mid') }}"
+LATE_YAML = """
+models:
+  - {name: mid, columns: [{name: order_id}, {name: order_status}]}
+  - {name: late, columns: [{name: state}, {name: loud}]}
+"""
 
 
 def test_a_text_is_followed_to_its_origin(shop: Shop) -> None:
     """Past a model that inherits it by name, to a doc block."""
+    (shop.directory / "models/marts/mid.sql").write_text(MID_MODEL)
     (shop.directory / "models/marts/late.sql").write_text(LATE_MODEL)
     (shop.directory / "models/marts/late.yml").write_text(LATE_YAML)
     column = explained(shop, "late", "STATE")
-    assert column["why"] == "copied from fct_orders.order_status (rename)"
+    assert column["why"] == "copied from mid.order_status (rename)"
     assert column["text"].startswith("Where the order stands in the shop")
     yaml, doc = "models/staging/_staging__models.yml", "order_status in docs/orders.md"
     assert [
@@ -187,14 +193,14 @@ def test_a_text_is_followed_to_its_origin(shop: Shop) -> None:
         for step in column["text_from"]
     ] == [
         ("late", "state", None, None, None),
-        ("fct_orders", "order_status", "rename", None, None),
+        ("mid", "order_status", "rename", None, None),
         ("stg_pos__orders", "order_status", "pass", yaml, doc),
     ]
     said = explain(shop, "late", "loud", "--prompt").splitlines()
     assert "expression:   order_id || '!'" in said
-    assert "what happens: asked: derived from fct_orders.order_id" in said
-    assert "fct_orders.order_id: Number of the order on the receipt." in said
-    assert "  <- fct_orders.order_id (not in a YAML file yet)" in said
+    assert "what happens: asked: derived from mid.order_id" in said
+    assert "mid.order_id: Number of the order on the receipt." in said
+    assert "  <- mid.order_id (not in a YAML file yet)" in said
     assert f"  <- stg_pos__orders.order_id [pass] (in {yaml})" in said
     assert said.count("system") == said.count("user") == 1
 

@@ -251,7 +251,7 @@ CASES = [
         "postgres",
         None,
         "select e.name, m.name as manager from staff e left join staff m on e.manager_id = m.id",
-        {"name": "pass staff.name = name", "manager": "rename staff.name = name"},
+        {"name": "pass staff.name = e.name", "manager": "rename staff.name = m.name"},
     ),
     Case(
         "two tables of one bare name",

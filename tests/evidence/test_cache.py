@@ -19,11 +19,15 @@ from dbt_osmosis_llm.evidence import cache
 from dbt_osmosis_llm.evidence.cache import FactsCache
 from dbt_osmosis_llm.evidence.facts import (
     EMPTY_FACTS,
+    Absence,
     ColumnKind,
     ColumnLineage,
     Join,
     Leaf,
+    Passage,
     QueryFacts,
+    Restriction,
+    Step,
 )
 from dbt_osmosis_llm.evidence.lineage import read_query
 from tests.evidence.lineage_cases import CASES, ORDERS, SHOP, Schema
@@ -90,19 +94,39 @@ def test_every_case_of_the_battery_comes_back_exactly(path: Path, reads: list[st
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=8)  # half surrogate pairs too
 MANY = st.lists(TEXTS, max_size=3).map(tuple)
 LEAVES = st.lists(st.builds(Leaf, TEXTS, TEXTS), max_size=2).map(tuple)
+LEAF = st.builds(Leaf, TEXTS, TEXTS)
+PASSAGES = st.builds(Passage, TEXTS, TEXTS, is_optional=st.booleans(), picks=TEXTS)
+JOINS = st.builds(Join, TEXTS, TEXTS, st.none() | TEXTS, TEXTS)
 COLUMNS = st.builds(
-    ColumnLineage, TEXTS, st.sampled_from(ColumnKind), st.none() | TEXTS, LEAVES, st.booleans()
+    ColumnLineage,
+    TEXTS,
+    st.sampled_from(ColumnKind),
+    st.none() | TEXTS,
+    LEAVES,
+    st.booleans(),
+    TEXTS,
+    st.lists(PASSAGES, max_size=2).map(tuple),
+    st.lists(st.builds(Absence, PASSAGES, TEXTS), max_size=2).map(tuple),
+    MANY,
+    TEXTS,
+    MANY,
 )
+STRUCTURED = {
+    "joins": JOINS,
+    "restrictions": st.builds(Restriction, TEXTS, LEAVES, MANY),
+    "steps": st.builds(Step, TEXTS, st.lists(JOINS, max_size=2).map(tuple), MANY, MANY, MANY),
+    "equalities": st.tuples(LEAF, LEAF),
+}
 FACTS = st.builds(
     QueryFacts,
     st.lists(COLUMNS, max_size=3, unique_by=lambda one: one.name).map(
         lambda columns: MappingProxyType({one.name: one for one in columns})
     ),
-    joins=st.lists(st.builds(Join, TEXTS, TEXTS, st.none() | TEXTS), max_size=2).map(tuple),
+    **{name: st.lists(each, max_size=2).map(tuple) for name, each in STRUCTURED.items()},
     **{
         one.name: st.booleans() if one.type == "bool" else MANY
         for one in fields(QueryFacts)
-        if one.name not in ("columns", "joins")
+        if one.name not in ("columns", *STRUCTURED)
     },
 )
 

@@ -184,16 +184,19 @@ def test_a_column_says_all_that_defines_it_and_each_text_once() -> None:
         "    tags: time",
         "    meta: unit=day, zone=UTC",
         "- `paid` (INT)",
-        "    aggregate: SUM(payments.amount)",
+        "    aggregate over paid: SUM(payments.amount)",
         "    from payments.amount: Paid in cents.",
+        "    empty where paid has no row",
         "    tested: never null, found in t.c",
         "- `twice` (INT)",
-        "    aggregate: SUM(payments.amount) * 2",
+        "    aggregate over paid: SUM(payments.amount) * 2",
         "    from payments.amount",
+        "    empty where paid has no row",
         "- `due` (INT)",
-        "    aggregate: orders.amount - SUM(payments.amount)",
+        "    aggregate over paid: orders.amount - SUM(payments.amount)",
         "    from orders.amount: Total in cents.",
         "    from payments.amount",
+        "    empty where paid has no row",
     ]
     # `note` and `fee` are nothing to the SQL; `id` stands among the table's own texts.
     assert values["upstream_docs"].splitlines() == [
@@ -210,8 +213,10 @@ def test_the_table_says_what_its_rows_are() -> None:
         "tags: daily",
         "tested: unique together: customer, day",
         "one row per id (unique); per customer, day (unique)",
-        "joins: left paid on payments.order_id = orders.id",
-        "filters: payments.state = 'ok'; orders.kind <> 'void'",
+        "only rows where orders.kind <> 'void'",
+        "made in steps:",
+        "- paid: payments; where state = 'ok'; one row per order_id",
+        "- orders as o; left join paid as p on p.order_id = o.id",
         "columns that have a text already:",
         "- id: Number on the receipt.",
     ]
@@ -273,10 +278,10 @@ def test_a_table_without_sql_says_what_others_make_of_it() -> None:
     assert values["sql"] == "(none)"
     assert values["columns"].splitlines() == [
         "- `id` (INT)",
-        "    downstream as stg_refunds.refund_id",
+        "    also in: stg_refunds.refund_id",
         "- `kind` (TEXT)",
         "    tested: one of 'a', 'b'",
-        "    downstream as stg_refunds.kind: Why it was paid back.",
+        "    said of it as stg_refunds.kind: Why it was paid back.",
         "    values in the file: 'a', 'b c'",
     ]
     assert values["existing_context"].splitlines() == [

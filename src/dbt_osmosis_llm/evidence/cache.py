@@ -21,12 +21,16 @@ from typing import Any
 from dbt_osmosis_llm._log import logger
 from dbt_osmosis_llm.evidence.facts import (
     EMPTY_FACTS,
+    Absence,
     ColumnKind,
     ColumnLineage,
     Join,
     Leaf,
+    Passage,
     QueryFacts,
+    Restriction,
     Schema,
+    Step,
 )
 from dbt_osmosis_llm.evidence.lineage import read_query
 
@@ -171,42 +175,59 @@ def _key(sql: str, dialect: str | None, schema: Schema) -> str:
 
 
 def _encoded(facts: QueryFacts) -> str:
+    passages: dict[Passage, int] = {}
     columns = [
-        [
-            column.name,
-            column.kind.value,
-            column.expression,
-            [[leaf.relation, leaf.column] for leaf in column.leaves],
-            column.is_plain,
-            column.rows,
-        ]
+        {
+            **vars(column),
+            # Many columns come through one join.
+            "passages": [passages.setdefault(p, len(passages)) for p in column.passages],
+            "absences": [
+                [passages.setdefault(p, len(passages)), value] for p, value in column.absences
+            ],
+        }
         for column in facts.columns.values()
     ]
-    joins = [[join.kind, join.relation, join.condition] for join in facts.joins]
-    rest = {name: getattr(facts, name) for name in _PLAIN_FIELDS}
-    return json.dumps({**rest, "columns": columns, "joins": joins}, separators=(",", ":"))
+    kept = {**vars(facts), "columns": [list(column.values()) for column in columns]}
+    return json.dumps(
+        {**kept, "passages": list(passages)},
+        separators=(",", ":"),
+        default=lambda value: list(vars(value).values()),
+    )
 
 
 def _decoded(text: bytes) -> QueryFacts:
-    kept = json.loads(text)
-    columns = {
-        name: ColumnLineage(
+    kept = dict(json.loads(text))
+    passages = [Passage(*passage) for passage in kept.pop("passages")]
+    columns = {}
+    for name, kind, expression, leaves, is_plain, rows, through, absences, *rest in kept["columns"]:
+        columns[name] = ColumnLineage(
             name,
             ColumnKind(kind),
             expression,
-            tuple(Leaf(relation, column) for relation, column in leaves),
+            _leaves(leaves),
             is_plain,
-            over_rows,
+            rows,
+            tuple(passages[at] for at in through),
+            tuple(Absence(passages[at], value) for at, value in absences),
+            *map(_plain, rest),
         )
-        for name, kind, expression, leaves, is_plain, over_rows in kept["columns"]
-    }
-    joins = tuple(Join(*join) for join in kept["joins"])
-    rest: dict[str, Any] = {}
-    for name in _PLAIN_FIELDS:
-        rest[name] = tuple(kept[name]) if isinstance(kept[name], list) else kept[name]
-    return QueryFacts(columns=MappingProxyType(columns), joins=joins, **rest)
+    kept["columns"] = MappingProxyType(columns)
+    kept["joins"] = tuple(Join(*join) for join in kept["joins"])
+    kept["restrictions"] = tuple(
+        Restriction(text, _leaves(leaves), tuple(values))
+        for text, leaves, values in kept["restrictions"]
+    )
+    kept["equalities"] = tuple(map(_leaves, kept["equalities"]))
+    kept["steps"] = tuple(
+        Step(name, tuple(Join(*source) for source in sources), *map(tuple, rest))
+        for name, sources, *rest in kept["steps"]
+    )
+    return QueryFacts(**{name: _plain(value) for name, value in kept.items()})
 
 
-_PLAIN_FIELDS = tuple(
-    name for name in QueryFacts.__dataclass_fields__ if name not in ("columns", "joins")
-)
+def _leaves(kept: list[list[str]]) -> tuple[Leaf, ...]:
+    return tuple(Leaf(relation, column) for relation, column in kept)
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

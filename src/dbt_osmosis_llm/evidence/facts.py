@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from dbt_osmosis_llm.evidence.names import entry
 
@@ -43,6 +44,46 @@ class ColumnKind(str, Enum):
 
 
 @dataclass(frozen=True)
+class Passage:
+    """A relation of a FROM clause through which a column comes."""
+
+    name: str
+    """As the query calls it."""
+    relation: str
+    """The real table behind it, as qualified in the SQL without quotes, else a CTE."""
+    kind: str = ""
+    """Of join, e.g. ``left``; empty for what stands first."""
+    condition: str = ""
+    """As written."""
+    is_optional: bool = False
+    """Whether rows without a partner in it stay."""
+    has_alias: bool = False
+    is_repeated: bool = False
+    """Whether the query has the same relation under another name, too."""
+    picks: str = ""
+    """By what it is one row of several for each partner, empty where it is not."""
+
+
+class Absence(NamedTuple):
+    """What a column is in rows without a partner in a joined relation."""
+
+    passage: Passage
+    value: str
+    """A literal of SQL; ``NULL`` where the column is empty."""
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """A filter on one column that all rows of a query have passed."""
+
+    text: str
+    leaves: tuple[Leaf, ...]
+    """What the column is made of."""
+    values: tuple[str, ...] = ()
+    """Literals that it is compared with, without quotes."""
+
+
+@dataclass(frozen=True)
 class ColumnLineage:
     """Where one output column comes from."""
 
@@ -56,6 +97,16 @@ class ColumnLineage:
     """Whether its values are those of its leaves, unchanged or only cast, also through unions."""
     rows: str = ""
     """What decides which rows its aggregates and windows see; empty when it has none."""
+    passages: tuple[Passage, ...] = ()
+    """Of a plain column, the joined relations through which it comes, outer ones first."""
+    absences: tuple[Absence, ...] = ()
+    """What it is where a joined relation has no row, as far as that is known."""
+    casts: tuple[str, ...] = ()
+    """The types that a plain column is cast to, inner ones first."""
+    fixed: str = ""
+    """The literal that it always is, by the filters of its query; empty where there is none."""
+    over: tuple[str, ...] = ()
+    """The steps (see `Step.name`) over whose rows its aggregates and windows are taken."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +114,24 @@ class Join:
     """One joined relation."""
 
     kind: str
+    """Empty for what stands first in a FROM clause."""
     relation: str
     condition: str | None
+    """As written."""
+    alias: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One query inside a SELECT that does more than passing rows on, in its own names."""
+
+    name: str
+    """Of the CTE or subquery, empty for the outermost query."""
+    sources: tuple[Join, ...] = ()
+    filters: tuple[str, ...] = ()
+    group_by: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    """Set operations, DISTINCT, LIMIT."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +142,13 @@ class QueryFacts:
     """By name as written; columns of a star over an unknown table are missing."""
     relations: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
+    """Those that each of its rows has passed."""
+    restrictions: tuple[Restriction, ...] = ()
+    """Those of `filters` that are about one column."""
+    steps: tuple[Step, ...] = ()
+    """Inner ones first."""
+    equalities: tuple[tuple[Leaf, Leaf], ...] = ()
+    """Columns that are joined with each other."""
     joins: tuple[Join, ...] = ()
     group_by: tuple[str, ...] = ()
     distinct: bool = False
@@ -105,6 +179,11 @@ class QueryFacts:
         is_known = whole.kind is not ColumnKind.UNKNOWN
         kind = ColumnKind.DERIVED if is_known else ColumnKind.UNKNOWN
         return replace(whole, name=name, expression=expression, kind=kind)
+
+    def expressions_of(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """What columns of a grouping are made of, which stand there by their own names."""
+        columns = ((key, self.column(key)) for key in keys)
+        return tuple((column and column.expression) or key for key, column in columns)
 
     def known_column(self, name: str) -> ColumnLineage | None:
         """The column of that name, if what it is made of is certain."""

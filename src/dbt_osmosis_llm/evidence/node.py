@@ -6,7 +6,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, ColumnLineage, QueryFacts
+from dbt_osmosis_llm.evidence.facts import (
+    EMPTY_FACTS,
+    Absence,
+    ColumnLineage,
+    Join,
+    Passage,
+    QueryFacts,
+    Step,
+)
 from dbt_osmosis_llm.evidence.names import entry, folded
 from dbt_osmosis_llm.evidence.sql_text import (
     mask_personal_data,
@@ -24,6 +32,13 @@ _FRAME = re.compile(
 )
 
 
+def _masked_use(use: ColumnUse) -> ColumnUse:
+    expression = mask_personal_data(use.expression)
+    return replace(
+        use, description=mask_personal_data_in_text(use.description), expression=expression
+    )
+
+
 def framed(values: Mapping[str, str]) -> dict[str, str]:
     """Return texts that cannot begin or end the frames that the prompts put around data."""
     # What shows nothing goes first, or taking it out of "</s\0ql>" would make such a tag.
@@ -39,14 +54,34 @@ def is_same_relation(one: str, other: str) -> bool:
     return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
 
 
+def _masked_passage(passage: Passage) -> Passage:
+    return replace(passage, condition=mask_personal_data(passage.condition))
+
+
+def _masked_join(join: Join) -> Join:
+    return replace(join, condition=join.condition and mask_personal_data(join.condition))
+
+
+def _masked_step(step: Step) -> Step:
+    return replace(
+        step,
+        sources=tuple(map(_masked_join, step.sources)),
+        filters=tuple(map(mask_personal_data, step.filters)),
+        group_by=tuple(map(mask_personal_data, step.group_by)),
+    )
+
+
 @dataclass(frozen=True)
 class ColumnUse:
-    """A column downstream that is a column unchanged."""
+    """What a model downstream makes of a column."""
 
     table: str
     column: str
+    """Empty for a filter or join."""
     description: str = ""
     """Its text as people wrote it, empty when it has none."""
+    expression: str = ""
+    """Empty where it is the very column."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +97,7 @@ class ColumnEvidence:
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
     uses: tuple[ColumnUse, ...] = ()
-    """For sources and seeds: what the models that read it make of it."""
+    """Of one without a text: where else it stands, and what is made of it."""
     values: tuple[str, ...] = ()
     """All that stand in the column, where they are few and may be sent."""
     old_text: str = ""
@@ -80,6 +115,8 @@ class UpstreamTable:
     columns: Mapping[str, str] = field(default_factory=dict)
     """Column name to text, empty where there is none."""
     unique_id: str = ""
+    kin: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of columns that filters name, in lower case: those that are computed from the same ones."""
 
     def text_of(self, column: str) -> str:
         """Return a column's text, whatever the case of its name."""
@@ -139,6 +176,10 @@ class NodeEvidence:
         table = self.upstream_table(relation)
         return table.name if table else relation.rpartition(".")[2]
 
+    def origins(self, lineage: ColumnLineage) -> list[tuple[UpstreamTable | None, str]]:
+        """Return the table and the column of everything that a column is made of."""
+        return [(self.upstream_table(leaf.relation), leaf.column) for leaf in lineage.leaves]
+
     def leaves(self, lineage: ColumnLineage | None) -> list[tuple[str, str, str]]:
         """Return (table, column, text) of the real columns that a column is made of."""
         leaves = []
@@ -152,7 +193,16 @@ class NodeEvidence:
         """Return the node with masked texts, tests and expressions; its SQL is not touched."""
         mask = mask_personal_data_in_text
         lineages = {
-            name: replace(c, expression=c.expression and mask_personal_data(c.expression))
+            name: replace(
+                c,
+                expression=c.expression and mask_personal_data(c.expression),
+                fixed=mask_personal_data(c.fixed),
+                passages=tuple(map(_masked_passage, c.passages)),
+                absences=tuple(
+                    Absence(_masked_passage(one.passage), mask_personal_data(one.value))
+                    for one in c.absences
+                ),
+            )
             for name, c in self.facts.columns.items()
         }
         return replace(
@@ -164,10 +214,12 @@ class NodeEvidence:
                 self.facts,
                 columns=lineages,
                 filters=tuple(map(mask_personal_data, self.facts.filters)),
-                joins=tuple(
-                    replace(join, condition=join.condition and mask_personal_data(join.condition))
-                    for join in self.facts.joins
+                restrictions=tuple(
+                    replace(one, text=mask_personal_data(one.text))
+                    for one in self.facts.restrictions
                 ),
+                steps=tuple(map(_masked_step, self.facts.steps)),
+                joins=tuple(map(_masked_join, self.facts.joins)),
                 group_by=tuple(map(mask_personal_data, self.facts.group_by)),
                 groupings=tuple(map(mask_personal_data, self.facts.groupings)),
             ),
@@ -177,7 +229,7 @@ class NodeEvidence:
                     description=mask(c.description),
                     tests=tuple(map(mask, c.tests)),
                     meta={key: mask(value) for key, value in c.meta.items()},
-                    uses=tuple(replace(u, description=mask(u.description)) for u in c.uses),
+                    uses=tuple(map(_masked_use, c.uses)),
                     values=tuple(map(mask, c.values)),
                     old_text=mask(c.old_text),
                 )

@@ -316,3 +316,16 @@ def _comment_end(sql: str, start: int, *, nested: bool) -> int | None:
         if not depth:
             return token.end()
     return None
+
+
+_NEGATED = re.compile(
+    r"\bNOT ([\w.]+) (?:IS (NULL|TRUE|FALSE)\b|(IN|LIKE|ILIKE|BETWEEN)\b)", re.IGNORECASE
+)
+
+
+def as_people_negate(sql: str) -> str:
+    """Return SQL with ``x IS NOT NULL`` for ``NOT x IS NULL``, as the parser prints it."""
+    return _NEGATED.sub(
+        lambda found: f"{found[1]} IS NOT {found[2]}" if found[2] else f"{found[1]} NOT {found[3]}",
+        sql,
+    )

@@ -13,10 +13,16 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from dbt_osmosis_llm.evidence.cutting import cut, one_line
-from dbt_osmosis_llm.evidence.facts import ColumnKind
-from dbt_osmosis_llm.evidence.names import folded
-from dbt_osmosis_llm.evidence.node import NodeEvidence, framed
-from dbt_osmosis_llm.evidence.sql_text import cut_sql, mask_personal_data, tidy_sql
+from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage, Join, QueryFacts, Step
+from dbt_osmosis_llm.evidence.fitting import difference, joined_name, misfit
+from dbt_osmosis_llm.evidence.names import folded, same_name
+from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, framed
+from dbt_osmosis_llm.evidence.sql_text import (
+    as_people_negate,
+    cut_sql,
+    mask_personal_data,
+    tidy_sql,
+)
 
 _MAX_UPSTREAM_COLUMNS = 40
 """Documented columns sent of one upstream table, those that the SQL names first."""
@@ -28,6 +34,10 @@ _MAX_CONDITIONS = 8
 """Filters and joins sent beside the SQL that holds them all."""
 
 _MAX_CONDITION_CHARS = 200
+_MAX_STEPS = 8
+_MAX_PLACES = 4
+"""Tables named that will have the text of a column."""
+_MAX_STEP_CHARS = 320
 _MAX_NEIGHBOURS = 20
 
 
@@ -133,7 +143,9 @@ def _column_block(node: NodeEvidence, name: str, told: set[tuple[str, str]]) -> 
     else:
         start = "from "
         if expression and kind is not ColumnKind.PASS:
-            parts.append(f"{kind.value}: {expression}")
+            steps = ", ".join(map(_step_name, lineage.over)) if lineage else ""
+            over = f" over {steps}" if steps else ""
+            parts.append(f"{kind.value}{over}: {as_people_negate(expression)}")
     told_above = []
     for table, leaf_column, text in leaves:
         leaf = (table, folded(leaf_column))
@@ -144,20 +156,69 @@ def _column_block(node: NodeEvidence, name: str, told: set[tuple[str, str]]) -> 
             told_above.append(f"{table}.{leaf_column}")
     if told_above:
         parts.append(f"{start}{', '.join(told_above)}")
+    if lineage is not None:
+        parts += _standing(node, name, lineage)
     if column.tests:
         parts.append(f"tested: {', '.join(column.tests)}")
     if column.tags:
         parts.append(f"tags: {', '.join(column.tags)}")
     if column.meta:
         parts.append(f"meta: {', '.join(f'{key}={text}' for key, text in column.meta.items())}")
-    for use in column.uses:
-        text = f": {_on_one_line(use.description)}" if use.description else ""
-        parts.append(f"downstream as {use.table}.{use.column}{text}")
+    parts += _uses(column)
     if column.values:
         parts.append(f"values in the file: {', '.join(map(repr, column.values))}")
     if column.old_text:
         parts.append(f"text so far: {_on_one_line(column.old_text)}")
     return "\n    ".join(parts)
+
+
+def _uses(column: ColumnEvidence) -> Iterator[str]:
+    """Yield where a column stands downstream, and what is made of it."""
+    also = []
+    for use in column.uses:
+        place = f"{use.table}.{use.column}" if use.column else use.table
+        if use.expression:
+            continue
+        if use.description:
+            yield f"said of it as {place}: {_on_one_line(use.description)}"
+        else:
+            also.append(use.table if same_name(use.column, column.name) else place)
+    if also:
+        more = f" and {len(also) - _MAX_PLACES} more" if len(also) > _MAX_PLACES else ""
+        yield f"also in: {', '.join(also[:_MAX_PLACES])}{more}"
+    for use in column.uses:
+        if use.expression:
+            place = f"{use.table}.{use.column}" if use.column else use.table
+            yield f"used in {place}: {use.expression}"
+
+
+def _standing(node: NodeEvidence, name: str, lineage: ColumnLineage) -> Iterator[str]:
+    """Yield how a column stands in the table: as whose, when empty, when always the same."""
+    if lineage.is_plain:
+        reason = difference(node, name, lineage)
+        texts = [(table, table.text_of(c)) for table, c in node.origins(lineage) if table]
+        if not reason and texts and all(text for _, text in texts):
+            table, text = texts[0]
+            if reason := misfit(node, name, lineage, table, text):
+                reason = f"not in the same words: {reason}"
+        if reason:
+            yield f"here: {reason}"
+    elif lineage.fixed:
+        yield f"here: always {_value(lineage.fixed)}, by the filters"
+    where: dict[str, list[str]] = {}
+    for passage, value in lineage.absences:
+        where.setdefault(value, []).append(joined_name(node, passage))
+    for value, names in where.items():
+        yield f"{_value(value)} where {' or '.join(dict.fromkeys(names))} has no row"
+
+
+def _value(literal: str) -> str:
+    return "empty" if literal.upper() == "NULL" else literal
+
+
+def _step_name(name: str) -> str:
+    """Return what people call a step: dbt puts ephemeral models in as CTEs of such names."""
+    return name.removeprefix("__dbt__cte__")
 
 
 def _context_lines(node: NodeEvidence, asked: Sequence[str]) -> Iterator[Line]:
@@ -200,17 +261,59 @@ def _facts(node: NodeEvidence) -> Iterator[str]:
         yield f"one row per {'; per '.join(words)}"
     elif facts.distinct:
         yield "rows: distinct"
-    if facts.set_operations:
-        yield f"set operations: {', '.join(dict.fromkeys(facts.set_operations))}"
-    if facts.joins:
-        joins = [
-            f"{join.kind} {node.table_name(join.relation)}"
-            + (f" on {join.condition}" if join.condition else "")
-            for join in facts.joins
-        ]
-        yield f"joins: {_some(joins)}"
     if facts.filters:
-        yield f"filters: {_some(facts.filters)}"
+        yield f"only rows where {_some(facts.filters)}"
+    if left_out := _left_out(node):
+        yield f"left out of {node.upstream[0].name}: {', '.join(left_out)}"
+    steps = [step for step in facts.steps if _says_more(step, facts)]
+    if steps:
+        yield "made in steps:" if len(steps) > 1 else "made of:"
+        for step in steps[:_MAX_STEPS]:
+            yield f"- {cut(_step(node, step), _MAX_STEP_CHARS)}"
+        if len(steps) > _MAX_STEPS:
+            yield f"- {len(steps) - _MAX_STEPS} more"
+
+
+def _says_more(step: Step, facts: QueryFacts) -> bool:
+    """Tell whether a step says more than what stands of the table's rows already."""
+    is_own = step is facts.steps[-1] and set(step.group_by) <= set(facts.group_by)
+    return len(step.sources) > 1 or bool(step.others) or not is_own
+
+
+def _step(node: NodeEvidence, step: Step) -> str:
+    sources = "; ".join(_source(node, source) for source in step.sources)
+    parts = [f"{_step_name(step.name)}: {sources}" if step.name else sources]
+    if step.filters and step is not node.facts.steps[-1]:  # whose filters stand above
+        parts.append(f"where {' and '.join(map(_in_parentheses, step.filters))}")
+    if step.group_by:
+        parts.append(f"one row per {', '.join(step.group_by)}")
+    return "; ".join([*parts, *step.others])
+
+
+def _source(node: NodeEvidence, source: Join) -> str:
+    name = _step_name(node.table_name(source.relation))
+    alias = f" as {source.alias}" if source.alias else ""
+    condition = f" on {source.condition}" if source.condition else ""
+    kind = f"{source.kind} join " if source.kind else ""
+    return f"{kind}{name}{alias}{condition}"
+
+
+def _in_parentheses(condition: str) -> str:
+    return f"({condition})" if re.search(r"\bor\b", condition, re.IGNORECASE) else condition
+
+
+def _left_out(node: NodeEvidence) -> list[str]:
+    """Return the columns that a table does not take over from the only one that it is made of."""
+    facts = node.facts
+    if not facts.is_complete or facts.joins or facts.group_by or len(facts.relations) != 1:
+        return []
+    table = node.upstream_table(facts.relations[0])
+    read = {folded(leaf.column) for c in facts.columns.values() for leaf in c.leaves}
+    return (
+        [name for name in table.columns if folded(name) not in read][:_MAX_CONDITIONS]
+        if (table is not None and len(node.upstream) == 1)
+        else []
+    )
 
 
 def _some(conditions: Sequence[str]) -> str:

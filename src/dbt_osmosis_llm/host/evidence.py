@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from dbt_osmosis_llm.evidence.names import folded, plain_name, same_name
+from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, QueryFacts
+from dbt_osmosis_llm.evidence.families import Families
+from dbt_osmosis_llm.evidence.names import folded, plain_name, unquoted
 from dbt_osmosis_llm.evidence.node import (
     ColumnEvidence,
     ColumnUse,
@@ -29,12 +31,6 @@ from dbt_osmosis_llm.host.queries import Queries
 from dbt_osmosis_llm.host.unrendered import Literals
 from dbt_osmosis_llm.llm.redaction import MASK, redact_secrets
 from dbt_osmosis_llm.synthesis.lock import LockFile
-
-_MAX_CHILDREN = 10
-"""Models read for what they make of a source's columns."""
-
-_MAX_USES = 3
-"""Of one column."""
 
 _MAX_META = 8
 _MAX_META_CHARS = 80
@@ -70,7 +66,6 @@ class Gatherer:
         self._lock = lock
         self._sample = sample
         self._literals = Literals(context)
-        self._uses: dict[str, dict[str, tuple[ColumnUse, ...]]] = {}
         # As they were before the run: which of several sources gets its text first is chance.
         self._source_texts = {
             uid: self._of_people(uid, "", source.description)
@@ -101,7 +96,7 @@ class Gatherer:
             sql=sql,
             facts=facts,
             columns=tuple(self._columns(node, tests, values)),
-            upstream=tuple(self._upstream_table(table) for table in tables),
+            upstream=tuple(self._upstream_table(table, facts) for table in tables),
             tests=promises_of_table(node.columns, tests, constraints),
             keys=keys_of(tests, [*of_columns, *constraints]),
             has_contract=bool(getattr(getattr(node.config, "contract", None), "enforced", False)),
@@ -154,7 +149,6 @@ class Gatherer:
         types = {
             plain_name(name): kind for name, kind in self._queries.database_columns(node).items()
         }
-        uses = self._uses_of(node)
         known_values = {plain_name(name): found for name, found in values.items()}
         for name, column in node.columns.items():
             key = plain_name(name)
@@ -171,7 +165,7 @@ class Gatherer:
                     )
                 ),
                 meta=_short_meta({**(column.meta or {}), **_column_config(column, "meta", {})}),
-                uses=uses.get(key, ()),
+                uses=self.uses(node.unique_id, name) if self._lacks(column) else (),
                 values=known_values.get(key, ()),
             )
 
@@ -190,25 +184,37 @@ class Gatherer:
             tables.setdefault((node.package_name, node.source_name), {})[node.name] = text
         return tables
 
-    def _uses_of(self, node: Any) -> dict[str, tuple[ColumnUse, ...]]:
-        """Return what models that read a source or seed make of its columns, by lower-case name.
+    def uses(self, node_id: str, column: str) -> tuple[ColumnUse, ...]:
+        """Return where a column stands downstream, and what models make of it."""
+        sql_says_it = self._facts(node_id).known_column(unquoted(column)) is not None
+        return self._families.uses(node_id, column, with_expressions=not sql_says_it)
 
-        Only columns passed on unchanged, with the texts that people gave them, or new names.
-        """
-        node_id = node.unique_id
-        if node.resource_type not in ("source", "seed"):
-            return {}
-        if node_id not in self._uses:
-            found: dict[str, list[ColumnUse]] = {}
-            told = {uid: self._told(uid) for uid in self._models_reading.get(node_id, ())}
-            # Those that say something first; all are in a fixed order.
-            for uid in sorted(told, key=lambda uid: (not told[uid], uid))[:_MAX_CHILDREN]:
-                for column, use in self._uses_in(self._nodes.by_id[uid], node, told[uid]):
-                    found.setdefault(column, []).append(use)
-            for uses in found.values():
-                uses.sort(key=lambda use: not use.description)
-            self._uses[node_id] = {name: tuple(uses[:_MAX_USES]) for name, uses in found.items()}
-        return self._uses[node_id]
+    def _facts(self, node_id: str) -> QueryFacts:
+        return self._queries.query(self._nodes.by_id[node_id])[1]
+
+    @cached_property
+    def _families(self) -> Families:
+        texts = cache(self._told)
+
+        def told(node_id: str, column: str) -> str:
+            return texts(node_id).get(plain_name(column), "")
+
+        return Families(lambda uid: self._models_reading.get(uid, ()), self._as_reader, told)
+
+    def _as_reader(self, node_id: str) -> NodeEvidence:
+        """Return a model with what decides what it makes of the columns that it reads."""
+        node = self._nodes.by_id[node_id]
+        tables = self._nodes.tables_read(node).values()
+        return NodeEvidence(
+            node_id,
+            display_name(node),
+            str(node.resource_type.value),
+            facts=self._facts(node_id),
+            upstream=tuple(
+                UpstreamTable(display_name(t), relation_of(t), unique_id=t.unique_id)
+                for t in tables
+            ),
+        )
 
     def _told(self, node_id: str) -> dict[str, str]:
         """Return what people say of a model's columns, by lower-case name.
@@ -227,18 +233,6 @@ class Gatherer:
         text = self._nodes.readable(description)
         return "" if self._lock.ours(node_id, column, text) else text
 
-    def _uses_in(
-        self, model: Any, node: Any, told: Mapping[str, str]
-    ) -> Iterator[tuple[str, ColumnUse]]:
-        for name, lineage in self._queries.query(model)[1].columns.items():
-            if not lineage.is_plain or len(lineage.leaves) != 1:
-                continue
-            (leaf,) = lineage.leaves
-            text = told.get(plain_name(name), "")
-            is_new_name = not same_name(name, leaf.column)
-            if (text or is_new_name) and is_same_relation(leaf.relation, relation_of(node)):
-                yield folded(leaf.column), ColumnUse(display_name(model), name, text)
-
     @cached_property
     def _models_reading(self) -> dict[str, list[str]]:
         readers: dict[str, list[str]] = {}
@@ -256,16 +250,39 @@ class Gatherer:
             Path(root, node.original_file_path), getattr(node.config, "delimiter", ",")
         )
 
-    def _upstream_table(self, node: Any) -> UpstreamTable:
+    def _lacks(self, column: Any) -> bool:
+        return self._nodes.lacks_text(column.description)
+
+    def _upstream_table(self, node: Any, facts: QueryFacts = EMPTY_FACTS) -> UpstreamTable:
         texts = {
             name: self._nodes.readable(column.description) for name, column in node.columns.items()
         }
         description = self._nodes.readable(node.description)
         if source_description := self._nodes.readable(getattr(node, "source_description", None)):
             description = f"{description} Source: {source_description}".strip()
-        return UpstreamTable(
-            display_name(node), relation_of(node), description, texts, node.unique_id
-        )
+        relation = relation_of(node)
+        restricted = {
+            leaf.column
+            for restriction in facts.restrictions
+            for leaf in restriction.leaves
+            if is_same_relation(leaf.relation, relation)
+        }
+        kin = self._kin(node, restricted) if restricted and node.resource_type == "model" else {}
+        return UpstreamTable(display_name(node), relation, description, texts, node.unique_id, kin)
+
+    def _kin(self, node: Any, columns: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return the columns of a model that are computed from what others of its columns are."""
+        facts = self._facts(node.unique_id)
+        kin = {}
+        for name in columns:
+            own = facts.known_column(name)
+            leaves = set(own.leaves) if own else set()
+            kin[folded(name)] = tuple(
+                folded(other)
+                for other, lineage in facts.columns.items()
+                if not lineage.is_plain and leaves & set(lineage.leaves)
+            )
+        return kin
 
     @cached_property
     def _tests_of(self) -> dict[str, list[DataTest]]:

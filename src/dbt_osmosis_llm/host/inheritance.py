@@ -13,7 +13,7 @@ from dbt_osmosis_llm.host.files import Files
 from dbt_osmosis_llm.host.nodes import HOST_META, Nodes
 from dbt_osmosis_llm.host.provenance import Provenance
 from dbt_osmosis_llm.host.selection import Selection
-from dbt_osmosis_llm.synthesis.copying import Copy, decided_by_lineage, origins
+from dbt_osmosis_llm.synthesis.copying import Copy, decided_by_lineage, misfits
 from dbt_osmosis_llm.synthesis.plan import Missing
 
 
@@ -72,8 +72,9 @@ class Inheritance:
                 lineage = evidence.facts.column(name)
                 if lineage is None:
                     continue
-                texts = [self._texts_of(t.unique_id, c) for t, c in origins(evidence, lineage) if t]
-                if not lineage.is_plain or not all(new[name] in each for each in texts):
+                texts = [self._texts_of(t.unique_id, c) for t, c in evidence.origins(lineage) if t]
+                is_own = lineage.is_plain and all(new[name] in each for each in texts)
+                if not is_own or misfits(evidence, [name]):
                     _empty(node.columns[name])
             self._texts.pop(node_id, None)
         self._texts.clear()  # they change while a run goes on

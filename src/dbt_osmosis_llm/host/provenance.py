@@ -22,7 +22,6 @@ from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.host import compat, descriptions
 from dbt_osmosis_llm.host.evidence import Gatherer
-from dbt_osmosis_llm.synthesis.copying import origins
 from dbt_osmosis_llm.synthesis.freshness import Findings, Freshness
 from dbt_osmosis_llm.synthesis.lock import LockEntry, LockFile
 
@@ -314,7 +313,7 @@ class Provenance:
         if evidence is None or lineage is None or not lineage.is_plain:
             return ""
         text = text_hash(self._gatherer.readable(node.columns[name].description))
-        for table, column in origins(evidence, lineage):
+        for table, column in evidence.origins(lineage):
             if table and text_hash(table.text_of(column)) == text:
                 return f"{table.unique_id}.{column}"
         return ""

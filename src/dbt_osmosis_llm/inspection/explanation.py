@@ -15,7 +15,7 @@ from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage
 from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
 from dbt_osmosis_llm.inspection.outlook import AskedRequest, Outlook
-from dbt_osmosis_llm.synthesis.copying import copies, origins
+from dbt_osmosis_llm.synthesis.copying import misfits
 from dbt_osmosis_llm.synthesis.ports import TextPlace
 
 _COMPUTED = {
@@ -259,16 +259,17 @@ class Explanation:
     def _why_not_copied(self, name: str, lineage: ColumnLineage) -> str:
         if self._outlook.settings.no_copy:
             return "; no text is taken over (--llm-no-copy)"
-        leaves = origins(self._node, lineage)
+        leaves = self._node.origins(lineage)
         texts = [table.text_of(leaf) if table else "" for table, leaf in leaves]
         if not any(texts):
             return f", which {'has' if len(texts) == 1 else 'have'} no text"
         if not all(texts) or len({" ".join(text.split()) for text in texts}) > 1:
             return ", which do not have one and the same text"
         # Nothing but the project's settings can be against it.
-        if copies(self._node, [name]):
-            return "; no text is taken over (skip-inherit-descriptions)"
-        return ", whose text says that it is never empty, and an outer join may leave it empty"
+        if reason := misfits(self._node, [name]).get(name):
+            return f", whose text does not fit as it is: {reason}"
+        # Nothing but the project's settings can be against it.
+        return "; no text is taken over (skip-inherit-descriptions)"
 
     def _asked_first(self, requests: list[AskedRequest]) -> list[dict[str, Any]]:
         """Return the columns and tables whose texts a prompt lacks because they are asked first."""
@@ -329,7 +330,7 @@ class Explanation:
         lineage, text = node.facts.column(plain_name(column)), _text(node, column).split()
         if lineage is None or not lineage.is_plain or not text:
             return None
-        for table, leaf in origins(node, lineage):
+        for table, leaf in node.origins(lineage):
             if table and table.text_of(leaf).split() == text:
                 return table.unique_id, leaf, lineage.kind.value
         return None

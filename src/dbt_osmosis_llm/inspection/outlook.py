@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from dbt_osmosis_llm.config import Settings
+from dbt_osmosis_llm.evidence.fitting import NOTE
 from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.messages import LLMClient, LLMRequest, LLMResponse
 from dbt_osmosis_llm.run.options import engine_options, uses_answers
@@ -71,7 +72,7 @@ class AheadClient:
         table = request.node.name
         name = f"{table}.{column}" if column else f"{table} itself"
         # Cleaned, as the engine will do: the note is found again by its text.
-        note = clean_text(f"(the text of {name}, which is asked for first)") or ""
+        note = clean_text(NOTE.format(name)) or ""
         self.notes[note] = (request.custom_id, column)
         return note
 

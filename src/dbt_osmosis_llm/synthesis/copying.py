@@ -6,19 +6,13 @@ under an old name does not.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage
+from dbt_osmosis_llm.evidence.fitting import difference, misfit
 from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence, UpstreamTable
-
-_NEVER_NULL = re.compile(
-    r"\b(?:never|not|non)[ -]*(?:be |been |is )?(?:null|nullable|empty|missing)\b"
-    r"|\balways (?:set|present|filled|populated|has|have|given)\b|\bmandatory\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -36,61 +30,72 @@ def copies(node: NodeEvidence, columns: Iterable[str]) -> list[Copy]:
     """Return the texts that columns take over from what they are made of.
 
     Only where a column is upstream columns unchanged, or another type of them, that all have the
-    same text; and not where an outer join may leave it empty and the text says that it never is.
+    same text; and not where that text does not fit (see `misfits`).
 
     Args:
         node: With the texts of what it reads, as they are now.
         columns: Those without a text.
     """
-    taken_over = []
+    return [copy for copy, reason in _candidates(node, columns) if not reason]
+
+
+def misfits(node: NodeEvidence, columns: Iterable[str]) -> dict[str, str]:
+    """Return the columns that are upstream columns whose text does not fit them, and why.
+
+    Args:
+        node: With the texts of what it reads, as they are now.
+        columns: Those to look at.
+    """
+    return {copy.column: reason for copy, reason in _candidates(node, columns) if reason}
+
+
+def _candidates(node: NodeEvidence, columns: Iterable[str]) -> Iterator[tuple[Copy, str]]:
+    """Yield the text that each plain column has upstream, and why it does not fit."""
     for name in columns:
         lineage = node.facts.column(name)
         if lineage is None or not lineage.is_plain:
             continue
-        copy = _copy(node, name, lineage)
-        if copy and not (node.facts.has_outer_join and _NEVER_NULL.search(copy.text)):
-            taken_over.append(copy)
-    return taken_over
+        found = _copy(node, name, lineage)
+        if found is not None:
+            copy, table = found
+            yield copy, misfit(node, name, lineage, table, copy.text)
 
 
-def _copy(node: NodeEvidence, name: str, lineage: ColumnLineage) -> Copy | None:
-    first: Copy | None = None
-    for table, column in origins(node, lineage):
+def _copy(
+    node: NodeEvidence, name: str, lineage: ColumnLineage
+) -> tuple[Copy, UpstreamTable] | None:
+    first: tuple[Copy, UpstreamTable] | None = None
+    for table, column in node.origins(lineage):
         text = table.text_of(column) if table else ""
         if table is None or not text:
             return None
         if first is None:
-            first = Copy(name, table.unique_id, column, text)
+            first = Copy(name, table.unique_id, column, text), table
         # Where a YAML file breaks the lines of a text makes no other text of it.
-        elif first.text.split() != text.split():
+        elif first[0].text.split() != text.split():
             return None
     return first
 
 
-def origins(node: NodeEvidence, lineage: ColumnLineage) -> list[tuple[UpstreamTable | None, str]]:
-    """Return the table and the column of everything that a column is made of."""
-    return [(node.upstream_table(leaf.relation), leaf.column) for leaf in lineage.leaves]
-
-
 def decided_by_lineage(
-    node: NodeEvidence, columns: Iterable[str], selected: Container[str]
+    node: NodeEvidence, columns: Collection[str], selected: Container[str]
 ) -> set[str]:
     """Return the columns for which a column of the same name further up says nothing.
 
-    That are those which are computed anew, and those made of columns of selected tables, whose
-    texts are as they will be.
+    That are those which are computed anew, those made of columns of selected tables, whose texts
+    are as they will be, and those which the text of their origin does not fit.
 
     Args:
         node: What is known of the table.
         columns: Those to look at.
         selected: Unique ids of the tables that get their texts in this run.
     """
-    decided = set()
+    decided = set(misfits(node, columns))
     for name in columns:
         lineage = node.facts.column(name)
         if lineage is None or lineage.kind is ColumnKind.UNKNOWN:
             continue
-        tables = [table for table, _ in origins(node, lineage)]
+        tables = [table for table, _ in node.origins(lineage)]
         if not lineage.is_plain or all(t is not None and t.unique_id in selected for t in tables):
             decided.add(name)
     return decided
@@ -116,9 +121,9 @@ def waits_for_failed(
         key = plain_name(name)
         return any(key in lost.get(ancestor, ()) for ancestor in ancestors)
     # A computed column is asked about: it takes no text over that could be missing.
-    if not lineage.is_plain:
+    if not lineage.is_plain or difference(node, name, lineage):
         return False
     return any(
         table is not None and plain_name(column) in lost.get(table.unique_id, ())
-        for table, column in origins(node, lineage)
+        for table, column in node.origins(lineage)
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.evidence.fitting import PLACEHOLDER
 from dbt_osmosis_llm.llm.messages import (
     LLMRequest,
     LLMResponse,
@@ -21,8 +22,6 @@ from dbt_osmosis_llm.llm.messages import (
     sum_of_costs,
 )
 from dbt_osmosis_llm.llm.usage import Price
-
-_PLACEHOLDER = "A text of the length that most texts have, {}."
 
 
 @dataclass
@@ -77,4 +76,4 @@ def _placeholders(schema: Mapping[str, Any], place: str) -> Any:
             key: _placeholders(value, f"{place}.{key}")
             for key, value in schema["properties"].items()
         }
-    return _PLACEHOLDER.format(f"{zlib.crc32(place.encode()):08x}")
+    return PLACEHOLDER.format(f"{zlib.crc32(place.encode()):08x}")

@@ -157,7 +157,7 @@ def _definition(column: ColumnEvidence, node: NodeEvidence) -> str | None:
 
 def _said_downstream(uses: Sequence[ColumnUse]) -> str | None:
     """Return what all models that pass a column on unchanged say of it."""
-    texts = {use.description for use in uses if use.description}
+    texts = {use.description for use in uses if use.description and not use.expression}
     return texts.pop() if len(texts) == 1 else None
 
 
@@ -242,7 +242,8 @@ def _per_group(expression: str, node: NodeEvidence) -> str:
     if not keys and len(inner) == 1 and re.fullmatch(r"[\w.]+(, [\w.]+)*", inner[0]):
         keys = inner[0].split(", ")
     # An aggregate among the keys is an inner query's, which is not taken per itself.
-    if not 0 < len(keys) <= _MAX_GROUP_KEYS or expression in keys:
+    is_key = expression in node.facts.expressions_of(keys)
+    if not 0 < len(keys) <= _MAX_GROUP_KEYS or is_key:
         return ""
     names = [key.rpartition(".")[2] if re.fullmatch(r"[\w.]+", key) else key for key in keys]
     return f" per {_codes(names)}"

@@ -32,6 +32,7 @@ from dbt_osmosis_llm.evidence.lineage.grain import (
     group_by,
     group_keys,
     joins,
+    own_names,
     reached,
     row_number_partition,
     rows_text,
@@ -45,6 +46,7 @@ from dbt_osmosis_llm.evidence.lineage.relation import Definition, Shape
 from dbt_osmosis_llm.evidence.lineage.scope import Environment
 from dbt_osmosis_llm.evidence.lineage.shortening import shortened
 from dbt_osmosis_llm.evidence.lineage.spelling import tell_apart
+from dbt_osmosis_llm.evidence.lineage.standing import Standing
 from dbt_osmosis_llm.evidence.lineage.syntax import QUERIES, NameCase
 from dbt_osmosis_llm.evidence.names import folded
 
@@ -234,25 +236,29 @@ def _facts(statement: exp.Expr, dialect: Dialect, schema: Schema) -> QueryFacts:
     all_parts = with_nested(parts)
     read = {relation for part in all_parts for relation in part.relations}
     relations = tuple(relation for relation in reader.relations if relation in read)
-    writer = Writer(dialect, leaf_name(relations, dialect))
+    writer = Writer(dialect, leaf_name(relations, dialect), tells_apart=True)
     # Whose column it is may be known only where the tables' columns are: it makes no difference.
     bare_writer = Writer(dialect, lambda leaf: leaf.column)
     deciding = cache(lambda queries: rows_text(queries, bare_writer))
+    standing = Standing(rows.part, writer)
     columns: dict[str, ColumnLineage] = {}
     for name in rows.names:
         if name and name not in columns:
             definition = rows.find(name)[1]
-            column = _column(name, definition, writer)
+            column = _column(name, definition, writer, standing)
             columns[name] = replace(column, rows=deciding(definition.over))
     return QueryFacts(
         columns=MappingProxyType(columns),
         relations=relations,
-        filters=unique(writer.best(node) for part in parts for node in part.filters),
+        filters=standing.filters(),
+        restrictions=tuple(standing.restrictions()),
+        steps=tuple(standing.steps()),
+        equalities=tuple(dict.fromkeys(standing.equalities())),
         joins=tuple(joins(parts, writer)),
-        group_by=group_by(rows.part, writer),
+        group_by=own_names(group_by(rows.part, writer), rows, writer),
         distinct=distinct(rows.part),
         set_operations=tuple(operator for part in parts for operator in part.operators),
-        row_number_partition=row_number_partition(rows.part, writer),
+        row_number_partition=own_names(row_number_partition(rows.part, writer), rows, writer),
         groupings=unique(", ".join(group_keys(part, writer)) for part in parts),
         rows=deciding((rows.part,) if rows.part else ()),
         has_outer_join=any(part.has_outer_join for part in all_parts),
@@ -260,12 +266,23 @@ def _facts(statement: exp.Expr, dialect: Dialect, schema: Schema) -> QueryFacts:
     )
 
 
-def _column(name: str, definition: Definition, writer: Writer) -> ColumnLineage:
+def _column(name: str, definition: Definition, writer: Writer, standing: Standing) -> ColumnLineage:
     kind = _kind(name, definition)
     if kind is ColumnKind.UNKNOWN:
         return ColumnLineage(name, kind, None, ())
-    text = writer.cut(definition)
-    return ColumnLineage(name, kind, text, definition.leaves, definition.is_plain)
+    is_plain = definition.is_plain
+    return ColumnLineage(
+        name,
+        kind,
+        writer.cut(definition),
+        definition.leaves,
+        is_plain,
+        passages=standing.passages(definition) if is_plain else (),
+        absences=standing.absences(definition),
+        casts=standing.casts(definition) if is_plain else (),
+        fixed=standing.fixed(definition),
+        over=standing.over(definition),
+    )
 
 
 def _kind(name: str, definition: Definition) -> ColumnKind:

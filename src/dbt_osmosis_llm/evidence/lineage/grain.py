@@ -6,6 +6,7 @@ of CTEs may be longer than Python's own stack.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dbt_osmosis_llm.evidence.lineage.printing import Writer
-    from dbt_osmosis_llm.evidence.lineage.relation import Part, Rows
+    from dbt_osmosis_llm.evidence.lineage.relation import Definition, Entry, Part, Rows
 
 
 def unique(texts: Iterable[str | None]) -> tuple[str, ...]:
@@ -56,27 +57,45 @@ def joins(parts: Iterable[Part], writer: Writer) -> Iterator[Join]:
     """What is joined in some queries."""
     for part in parts:
         for join in part.joins:
-            conditions = conjuncts(join.condition) if join.condition else []
-            texts = [*map(writer.best, conditions), join.using]
-            condition = " AND ".join(filter(None, texts))
-            yield Join(join.kind, _joined_name(join.rows, join.name, writer), condition or None)
+            condition = writer.local(join.condition) if join.condition else join.using
+            name = _joined_name(join.rows, join.name, writer)
+            yield Join(join.kind, name, condition or None, join.alias)
+
+
+def table_behind(rows: Rows) -> str:
+    """The real table whose rows, or some of them, a relation gives one for one; else empty."""
+    if rows.table is not None:
+        return rows.table.relation
+    part = rows.part
+    while part is not None and is_wrapper(part):
+        if part.relations:
+            return part.relations[0]
+        part = part.children[0] if part.children else None
+    return ""
+
+
+def mark_repeated(part: Part) -> None:
+    """Mark what a query joins that is the same relation as something else that it joins."""
+    same: dict[object, list[Entry]] = {}
+    for entry in part.entries:
+        what = table_behind(entry.rows) or entry.rows.part
+        if what is not None:
+            same.setdefault(what, []).append(entry)
+    for entries in same.values():
+        for entry in entries:
+            entry.is_repeated = len(entries) > 1
 
 
 def _joined_name(rows: Rows, name: str, writer: Writer) -> str:
     """The real table behind an import CTE, else the name the query uses."""
-    if rows.table is not None:
-        return rows.table.relation
-    part = rows.part
-    while part is not None and _is_wrapper(part):
-        if part.relations:
-            return part.relations[0]
-        part = part.children[0] if part.children else None
+    if table := table_behind(rows):
+        return table
     if rows.value is not None:
         return writer.text(rows.value) or name
     return name
 
 
-def _is_wrapper(part: Part) -> bool:
+def is_wrapper(part: Part) -> bool:
     """Whether a query gives the rows of its only source, one for one or fewer."""
     return (
         part.select is not None
@@ -90,11 +109,104 @@ def _chain(part: Part | None) -> Iterator[Part]:
     """The outermost query and, while they alone decide its rows, the queries it reads."""
     while part is not None:
         yield part
-        if not _is_wrapper(part) or not part.children:
+        if any(map(partial(_aggregates_here, part), part.projections)):
             return
-        if any(projection.aggregate for projection in part.projections):
+        if is_wrapper(part) and part.children:
+            part = part.children[0]
+        elif part.entries and _keeps_rows(part):
+            part = part.entries[0].rows.part
+        else:
             return
-        part = part.children[0]
+
+
+def aggregates(part: Part) -> bool:
+    """Whether a query itself makes one row of several by its SELECT list.
+
+    A function over a window is no aggregate: it keeps the rows.
+    """
+    return any(not c.window and _aggregates_here(part, c) for c in part.projections)
+
+
+def _aggregates_here(part: Part, column: Definition) -> bool:
+    # What could not be read is taken over no rows, and may be anything.
+    return column.aggregate and (part in column.over or not column.over)
+
+
+def _keeps_rows(part: Part) -> bool:
+    """Whether joins find at most one partner for each row of what stands first."""
+    if part.select is None or any(part.select.args.get(key) for key in ("group", "distinct")):
+        return False
+    first, *others = part.entries
+    return not first.is_optional and all(
+        not entry.is_visible or _is_one_for_each(entry) for entry in others
+    )
+
+
+def _is_one_for_each(entry: Entry) -> bool:
+    """Whether a join names all that its relation has one row of."""
+    keys = _own_keys(entry.rows.part)
+    if not keys or entry.joined is None:
+        return False
+    condition, using = entry.joined.condition, entry.joined.using
+    named: set[Definition] = set()
+    for node in conjuncts(condition) if condition is not None else ():
+        if isinstance(node, exp.EQ):
+            sides = [core_of(node.this), core_of(node.expression)]
+            named |= {side.meta[TAG] for side in sides if TAG in side.meta}
+    columns = {entry.passed(key) for key in keys}
+    if using:
+        names = using.partition("(")[2].rstrip(")").split(", ")
+        named |= {entry.passed(entry.rows.find(name)[1]) for name in names}
+    return columns <= named
+
+
+def _own_keys(part: Part | None) -> list[Definition]:
+    """The columns of which a query gives one row each, empty where that is not known."""
+    for query in _chain(part):
+        if query.select is None:
+            return []
+        if (group := query.select.args.get("group")) is not None:
+            keys = [_definition_of(node, query) for node in group.expressions]
+            plain = not any(group.args.get(key) for key in ("all", "rollup", "cube"))
+            is_known = plain and not group.args.get("grouping_sets") and None not in keys
+            return [key for key in keys if key is not None] if is_known else []
+        for condition in query.filters:
+            if (window := _first_of_window(condition, query)) is not None:
+                nodes = window.args.get("partition_by") or ()
+                keys = [core_of(node).meta.get(TAG) for node in nodes]
+                return [key for key in keys if key is not None] if None not in keys else []
+    return []
+
+
+def _definition_of(node: exp.Expr, part: Part) -> Definition | None:
+    """What an entry of a GROUP BY list is: a column, or one of the SELECT list by its place."""
+    if isinstance(node, exp.Literal) and node.is_int and part.select is not None:
+        position = int(node.this) - 1
+        if len(part.projections) == len(part.select.expressions) > position >= 0:
+            return part.projections[position]
+    definition: Definition | None = core_of(node).meta.get(TAG)
+    return definition
+
+
+def first_of_each(entry: Entry) -> exp.Expr | None:
+    """The ORDER BY by which a joined relation has one row of several for each partner."""
+    condition = entry.joined.condition if entry.joined is not None else None
+    for node in conjuncts(condition) if condition is not None else ():
+        if (window := _window_is_one(node)) is not None:
+            return window.args.get("order") or exp.Null()
+    for query in _chain(entry.rows.part):
+        for node in query.filters:
+            if (window := _first_of_window(node, query)) is not None:
+                return window.args.get("order") or exp.Null()
+        select = query.select
+        if select is None:
+            break
+        limit = select.args.get("limit")
+        is_one = limit is not None and str(getattr(limit.expression, "name", "")) == "1"
+        distinct = select.args.get("distinct")
+        if is_one or (distinct is not None and distinct.args.get("on")):
+            return select.args.get("order") or exp.Null()
+    return None
 
 
 def rows_text(queries: Iterable[Part], writer: Writer) -> str:
@@ -122,6 +234,13 @@ def group_by(part: Part | None, writer: Writer) -> tuple[str, ...]:
     """The GROUP BY list that decides the rows of a query."""
     grouped = (keys for query in _chain(part) if (keys := group_keys(query, writer)))
     return next(grouped, ())
+
+
+def own_names(texts: Iterable[str], rows: Rows, writer: Writer) -> tuple[str, ...]:
+    """What a query's own columns are called that are the same as some expressions."""
+    pairs = zip(rows.names, rows.definitions, strict=True)
+    names = {writer.text(definition): name for name, definition in reversed(list(pairs)) if name}
+    return unique(names.get(text, text) for text in texts)
 
 
 def group_keys(part: Part, writer: Writer) -> tuple[str, ...]:
@@ -165,8 +284,7 @@ def distinct(part: Part | None) -> bool:
 def row_number_partition(part: Part | None, writer: Writer) -> tuple[str, ...]:
     """What `row_number() = 1` leaves one row of."""
     for query in _chain(part):
-        # A function over a window is no aggregate: it keeps the rows.
-        if any(column.aggregate and not column.window for column in query.projections):
+        if aggregates(query):
             return ()
         for condition in query.filters:
             window = _first_of_window(condition, query)
@@ -180,6 +298,18 @@ def _first_of_window(condition: exp.Expr, query: Part) -> exp.Window | None:
 
     None if what stands beside the numbered rows in the query may give one of them several times.
     """
+    window = _window_is_one(condition)
+    if window is None:
+        return None
+    columns = (core_of(side) for side in (condition.this, condition.expression))
+    tagged = (column.meta[TAG] for column in columns if TAG in column.meta)
+    if any(definition not in query.projections for definition in tagged):
+        return window if is_wrapper(query) else None
+    return window
+
+
+def _window_is_one(condition: exp.Expr) -> exp.Window | None:
+    """The window of `row_number() over (...) = 1`, however the number is named."""
     if not isinstance(condition, (exp.EQ, exp.LTE, exp.LT)):
         return None
     limit = "2" if isinstance(condition, exp.LT) else "1"
@@ -190,10 +320,8 @@ def _first_of_window(condition: exp.Expr, query: Part) -> exp.Window | None:
     if not isinstance(value, exp.Literal) or value.this != limit:
         return None
     if isinstance(number, exp.Column) and TAG in number.meta:
-        definition = number.meta[TAG]
-        if definition not in query.projections and not _is_wrapper(query):
-            return None
-        number = core_of(definition.local)
+        local = number.meta[TAG].local
+        number = core_of(local) if local is not None else number
     if isinstance(number, exp.Window) and isinstance(number.this, exp.RowNumber):
         return number
     return None

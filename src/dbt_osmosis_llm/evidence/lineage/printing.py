@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dbt_osmosis_llm.evidence.facts import Leaf
 
 MAX_EXPRESSION_LENGTH = 600
+_MAX_NOTE_LENGTH = 80
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*\Z")
 
 
@@ -34,11 +35,21 @@ class _TooLongError(Exception):
 
 
 class Writer:
-    """Prints expressions with every column replaced by what it is made of."""
+    """Prints expressions with every column replaced by what it is made of.
 
-    def __init__(self, dialect: Dialect, name_of: Callable[[Leaf], str]) -> None:
+    Args:
+        dialect: Of sqlglot.
+        name_of: Returns what a column of a table is called.
+        tells_apart: Say of which join's rows a column is, and of which query's an aggregate, where
+            that is not to be seen otherwise.
+    """
+
+    def __init__(
+        self, dialect: Dialect, name_of: Callable[[Leaf], str], *, tells_apart: bool = False
+    ) -> None:
         self._dialect = dialect
         self._name_of = name_of
+        self._tells_apart = tells_apart
         self._texts: dict[Definition, str | None] = {}
 
     def text(self, definition: Definition) -> str | None:
@@ -52,7 +63,11 @@ class Writer:
 
     def _resolved(self, definition: Definition) -> str:
         if definition.shape is Shape.COLUMN:
-            return self._name_of(definition.leaves[0])
+            leaf = definition.leaves[0]
+            repeated = (entry.name for entry in definition.entries if entry.is_repeated)
+            if self._tells_apart and (qualifier := next(repeated, "")):
+                return f"{quoted(qualifier, self._dialect)}.{quoted(leaf.column, self._dialect)}"
+            return self._name_of(leaf)
         if definition.shape is Shape.UNION:
             texts = [self.text(branch) for branch in definition.branches]
             unique = dict.fromkeys(text for text in texts if text is not None)
@@ -72,10 +87,10 @@ class Writer:
                 raise _TooLongError
             return text
         copy = node.copy()
-        for column in list(copy.find_all(exp.Column)):
-            definition = column.meta.get(TAG)
-            if definition is None:
-                continue
+        columns = [column for column in copy.find_all(exp.Column) if TAG in column.meta]
+        notes = self._notes([column.meta[TAG] for column in columns])
+        for column in columns:
+            definition = column.meta[TAG]
             if not definition.inline:
                 column.replace(exp.Column(this=column.this))
                 continue
@@ -84,8 +99,34 @@ class Writer:
                 raise _TooLongError
             if _needs_parentheses(definition, column.parent):
                 text = f"({text})"
+            if note := notes.get(definition):
+                text = f"{text} /* {note} */"
             column.replace(exp.Column(this=exp.Var(this=text)))
         return _limited(self._printed(copy))
+
+    def _notes(self, definitions: Sequence[Definition]) -> dict[Definition, str]:
+        """What tells definitions apart that print the same and are not."""
+        if not self._tells_apart or len(definitions) < 2:
+            return {}
+        alike: dict[str | None, set[Definition]] = {}
+        for definition in definitions:
+            if definition.shape is not Shape.COLUMN and definition.inline:
+                alike.setdefault(self.text(definition), set()).add(definition)
+        return {
+            definition: self._rows_of(definition)
+            for same in alike.values()
+            if len({definition.origin for definition in same}) > 1
+            for definition in same
+        }
+
+    def _rows_of(self, definition: Definition) -> str:
+        """Of which query's rows a definition is."""
+        parts = [part for part in definition.over if part.name] or [
+            entry.rows.part for entry in definition.entries if entry.rows.part is not None
+        ]
+        filters = [self.local(node) for part in parts[:1] for node in part.filters]
+        where = [f"where {' AND '.join(filters)}"] if filters else []
+        return fit(" ".join([*(part.name for part in parts[:1]), *where]), _MAX_NOTE_LENGTH, " ...")
 
     def cut(self, definition: Definition) -> str | None:
         """The resolved text if it is short enough, else as written; None if it is too deep."""
@@ -176,18 +217,20 @@ def leaf_name(relations: Sequence[str], dialect: Dialect) -> Callable[[Leaf], st
     """Return a function that names columns, with their tables where there are several."""
     bare = [folded(relation.rpartition(".")[2]) for relation in relations]
 
-    def quoted(name: str) -> str:
-        if _PLAIN_NAME.match(name):
-            return name
-        return str(exp.to_identifier(name, quoted=True).sql(dialect=dialect))
-
     def name_of(leaf: Leaf) -> str:
-        column = quoted(leaf.column)
+        column = quoted(leaf.column, dialect)
         if len(relations) < 2:
             return column
         table = leaf.relation.rpartition(".")[2]
         if bare.count(folded(table)) > 1:
             return f"{leaf.relation}.{column}"
-        return f"{quoted(table)}.{column}"
+        return f"{quoted(table, dialect)}.{column}"
 
     return name_of
+
+
+def quoted(name: str, dialect: Dialect) -> str:
+    """Return a name as SQL has it: in quotes where it needs them."""
+    if _PLAIN_NAME.match(name):
+        return name
+    return str(exp.to_identifier(name, quoted=True).sql(dialect=dialect))

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from dbt_osmosis_llm.evidence.lineage.absence import settle
 from dbt_osmosis_llm.evidence.lineage.expressions import Expressions
+from dbt_osmosis_llm.evidence.lineage.grain import mark_repeated
 from dbt_osmosis_llm.evidence.lineage.projection import Projections, numbered
 from dbt_osmosis_llm.evidence.lineage.relation import (
     UNRESOLVED,
@@ -35,6 +37,7 @@ from dbt_osmosis_llm.evidence.lineage.syntax import (
     conjuncts,
     core_of,
     inline_named_windows,
+    is_parenthesised_join,
 )
 from dbt_osmosis_llm.evidence.lineage.tables import Tables
 from dbt_osmosis_llm.evidence.names import folded
@@ -45,6 +48,14 @@ if TYPE_CHECKING:
     from dbt_osmosis_llm.evidence.lineage.scope import Gathered
 
 _OPTIONAL_RECURSIVE = frozenset(["", "fabric", "oracle", "snowflake", "sqlite", "teradata", "tsql"])
+
+
+def _is_joined(query: exp.Select, source: exp.Expr) -> bool:
+    """Whether a FROM clause has more than one relation."""
+    clauses = (query, source)
+    joins = any(node.args.get(key) for node in clauses for key in ("joins", "laterals"))
+    is_group = isinstance(source, exp.Subquery) and not source.args.get("alias")
+    return joins or (is_group and is_parenthesised_join(source.this))
 
 
 class Reader:
@@ -144,6 +155,8 @@ class Reader:
                 rows = values_of(cte.this, self._dialect)
             else:
                 rows = self.read(cte.this, inner, nested=nested)
+            if rows.part is not None and not rows.part.name:
+                rows.part.name = str(cte.alias)
             tables[self._name_case.folded(cte.args["alias"].this)] = renamed(rows, cte)
         return Environment(tables, scalars)
 
@@ -243,9 +256,11 @@ class Reader:
         part.select = query
         inline_named_windows(query)
         source = argument(query, "from")
+        scope.is_joined = bool(source) and _is_joined(query, source.this)
         if source:
             self._tables.add(source.this, scope)
         self._tables.add_joins(query, scope)
+        mark_repeated(part)
         if query.args.get("match"):  # MATCH_RECOGNIZE makes its own columns
             scope.hide_columns()
         if self._dialect == "clickhouse":
@@ -258,6 +273,7 @@ class Reader:
             for condition in conjuncts(clause.this) if clause else ():
                 self._expressions.define(condition, scope, Clause.FILTER)
                 part.filters.append(condition)
+        settle(part)
         if query.args.get("group"):
             self._expressions.define(query.args["group"], scope, Clause.FILTER)
         return rows

@@ -6,7 +6,7 @@ what passes a column on passes its very definition on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from typing import NamedTuple
@@ -51,6 +51,26 @@ class Definition:
     """Whether it is upstream columns, one or the other of them, unchanged or only cast."""
     over: tuple[Part, ...] = ()
     """The queries over whose rows its aggregates and windows are taken."""
+    entry: Entry | None = None
+    """The joined relation through which a query has it, of which `base` is a column."""
+    base: Definition | None = None
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """The joined relations through which it came, the outermost first."""
+        at: Definition | None = self
+        while at is not None:
+            if at.entry is not None:
+                yield at.entry
+            at = at.base
+
+    @property
+    def origin(self) -> Definition:
+        """The definition itself, whatever it came through."""
+        at = self
+        while at.base is not None:
+            at = at.base
+        return at
 
     def __deepcopy__(self, memo: object) -> Definition:
         return self
@@ -110,6 +130,8 @@ class Rest:
 
     may_repeat: bool = False
     """Whether `k_1` may be a second column `k` that the database has numbered."""
+    entries: tuple[Entry, ...] = field(default=(), compare=False)
+    """The joined relations through which they came, inner ones first."""
 
     @property
     def closed(self) -> bool:
@@ -118,6 +140,12 @@ class Rest:
 
     def find(self, name: str) -> Found:
         """Looks a column up by name."""
+        presence, definition = self._find(name)
+        for entry in self.entries:
+            definition = entry.passed(definition)
+        return presence, definition
+
+    def _find(self, name: str) -> Found:
         key = folded(name)
         for new, old in self.renamed:
             if folded(new) == key:
@@ -157,6 +185,8 @@ class Joined(NamedTuple):
     condition: exp.Expr | None
     using: str
     """The clause that stands in place of a condition, else empty."""
+    alias: str = ""
+    """Of a table or CTE."""
 
 
 @dataclass(eq=False)
@@ -173,6 +203,51 @@ class Part:
     """Queries inside expressions: only the relations they read count."""
     select: exp.Select | None = None
     projections: list[Definition] = field(default_factory=list)
+    name: str = ""
+    """Of the CTE or subquery that it is, as the query calls it."""
+    entries: list[Entry] = field(default_factory=list)
+    """What stands in its FROM clause, where that is more than one relation."""
+
+
+@dataclass(eq=False)
+class Entry:
+    """One of several relations in a FROM clause."""
+
+    name: str
+    """As columns are qualified with it, empty where nothing names it."""
+    rows: Rows
+    """Its columns as they are without the join."""
+    has_alias: bool = False
+    joined: Joined | None = None
+    """None for the one that stands first."""
+    is_optional: bool = False
+    """Whether rows without a partner in it stay, with nulls in its columns."""
+    is_visible: bool = True
+    is_repeated: bool = False
+    """Whether its query joins the same relation under another name, too."""
+    _passed: dict[Definition, Definition] = field(default_factory=dict)
+
+    def passed(self, definition: Definition) -> Definition:
+        """One of its columns, as the query with the join has it: always the same for the same."""
+        if definition is UNRESOLVED or definition.shape is Shape.UNKNOWN:
+            return definition
+        if definition not in self._passed:
+            self._passed[definition] = replace(definition, entry=self, base=definition)
+        return self._passed[definition]
+
+    def all_passed(self) -> Rows:
+        """Its rows, as the query with the join has them."""
+        rows = self.rows
+        return Rows(
+            rows.names,
+            [self.passed(definition) for definition in rows.definitions],
+            [replace(rest, entries=(*rest.entries, self)) for rest in rows.rests],
+            rows.ordered,
+            rows.value,
+            rows.may_be_struct,
+            rows.part,
+            rows.table,
+        )
 
 
 @dataclass(eq=False)

@@ -12,6 +12,7 @@ from sqlglot import exp
 from dbt_osmosis_llm.evidence.lineage.relation import (
     UNRESOLVED,
     Definition,
+    Entry,
     Found,
     Part,
     Presence,
@@ -50,6 +51,8 @@ class Source(NamedTuple):
     """Folded parts of an unaliased real table's name, else empty."""
     rows: Rows
     visible: bool
+    entry: Entry | None = None
+    """Itself, where it is joined."""
 
     def answers_to(self, path: tuple[str, ...]) -> bool:
         """Tell whether `path.column` may mean a column of it; the path is folded."""
@@ -69,6 +72,8 @@ class Scope:
     gathered: Gathered | None = None
     """Where an enclosing expression collects all that this query refers to."""
     part: Part = field(default_factory=Part)
+    is_joined: bool = False
+    """Whether its FROM clause has more than one relation."""
     sources: list[Source] = field(default_factory=list)
     merged: dict[str, tuple[str, Definition]] = field(default_factory=dict)
     """Columns joined by USING, by folded name."""

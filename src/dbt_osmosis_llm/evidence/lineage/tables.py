@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from dbt_osmosis_llm.evidence.lineage.relation import (
     Definition,
+    Entry,
     Joined,
     Presence,
     Rest,
@@ -117,13 +118,22 @@ class Tables:
             rows = opaque()
         if rows.part is not None:
             scope.part.children.append(rows.part)
+            is_query = isinstance(node, (exp.Subquery, exp.Lateral))
+            if is_query and not rows.part.name and label is not None:
+                rows.part.name = str(label.name)
         pivots = node.args.get("pivots")
         for pivot in pivots or ():
             if not isinstance(node, exp.Subquery):  # which has read its own
                 rows = pivoted(rows, pivot)
             label = pivot.args["alias"].this if pivot.args.get("alias") else label
-        name = folded(str(label.name)) if label is not None else ""
-        scope.sources.append(Source(name, path if not alias else (), rows, visible))
+        name = str(label.name) if label is not None else ""
+        source = Source(folded(name), path if not alias else (), rows, visible)
+        if scope.is_joined:
+            is_table = isinstance(node, exp.Table)
+            entry = Entry(name, rows, has_alias=is_table and bool(alias), is_visible=visible)
+            scope.part.entries.append(entry)
+            source = source._replace(rows=entry.all_passed(), entry=entry)
+        scope.sources.append(source)
         self.add_joins(node, scope)
 
     def add_joins(self, node: exp.Expr, scope: Scope) -> None:
@@ -238,10 +248,18 @@ class Tables:
             scope.hide_columns()
         if self._is_outer(kind, side, method):
             scope.part.has_outer_join = True
+            both = side == "full" or method == "positional" or (kind == "outer" and not side)
+            if both or side != "right":
+                _set_optional(scope.sources[len(before) :])
+            if both or side == "right":
+                _set_optional(before)
         clause = f"USING ({', '.join(using)})" if using else ""
-        scope.part.joins.append(
-            Joined(" ".join(words), joined.rows, name, None if using else condition, clause)
-        )
+        rows = joined.entry.rows if joined.entry else joined.rows
+        alias = str(join.this.alias) if isinstance(join.this, exp.Table) else ""
+        known = Joined(" ".join(words), rows, name, None if using else condition, clause, alias)
+        scope.part.joins.append(known)
+        if joined.entry is not None:
+            joined.entry.joined = known
 
     def _is_outer(self, kind: str, side: str, method: str) -> bool:
         if method == "positional" or (method == "asof" and self._dialect == "snowflake"):
@@ -276,3 +294,9 @@ class Tables:
             name = str(item.alias_or_name)
             local = exp.Anonymous(this="arrayJoin", expressions=[tagged_column(name, definition)])
             scope.merged[folded(name)] = (name, derived(local, [definition]))
+
+
+def _set_optional(sources: Sequence[Source]) -> None:
+    for source in sources:
+        if source.entry is not None:
+            source.entry.is_optional = True

@@ -287,7 +287,7 @@ class _Check:
             return False
         if _NEVER_REPEATS.search(lineage.expression):
             return True
-        for keys in (facts.group_by, facts.row_number_partition):
+        for keys in map(facts.expressions_of, (facts.group_by, facts.row_number_partition)):
             if scoped and lineage.expression in keys:
                 return True
             is_made_of_keys = all(_holds(lineage.expression, key) for key in keys)

@@ -1,0 +1,279 @@
+"""How a column stands in its table: through which joins it came, when it is empty, what fixes it.
+
+And the steps by which a query makes its rows, each in its own names: what a reader would look up in
+the SQL to know whose a column is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from dbt_osmosis_llm.evidence.cutting import fit
+from dbt_osmosis_llm.evidence.facts import CUT_MARK, Absence, Join, Leaf, Passage, Restriction, Step
+from dbt_osmosis_llm.evidence.lineage.absence import absences, fixed
+from dbt_osmosis_llm.evidence.lineage.grain import (
+    aggregates,
+    first_of_each,
+    group_keys,
+    is_wrapper,
+    reached,
+    unique,
+)
+from dbt_osmosis_llm.evidence.lineage.relation import TAG, Definition, Shape
+from dbt_osmosis_llm.evidence.lineage.syntax import conjuncts, core_of
+from dbt_osmosis_llm.evidence.sql_text import as_people_negate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dbt_osmosis_llm.evidence.lineage.absence import Value
+    from dbt_osmosis_llm.evidence.lineage.printing import Writer
+    from dbt_osmosis_llm.evidence.lineage.relation import Entry, Part, Rows
+
+_MAX_CONDITION_LENGTH = 240
+_CASTS = (exp.Cast, exp.TryCast, exp.CastToStrType)
+
+
+class Standing:
+    """Says how the columns of one query stand in it.
+
+    Args:
+        part: The query.
+        writer: Prints expressions.
+    """
+
+    def __init__(self, part: Part | None, writer: Writer) -> None:
+        self._part = part
+        self._writer = writer
+        self._passages: dict[Entry, Passage] = {}
+        self._filters = list(own_filters(part))
+        self._fixed = dict(pair for node in self._filters for pair in _fixing(node))
+
+    def passages(self, definition: Definition) -> tuple[Passage, ...]:
+        """The joined relations through which a column comes."""
+        entries = dict.fromkeys(
+            entry for branch in _branches(definition) for entry in branch.entries
+        )
+        return tuple(
+            self._passage(entry)
+            for entry in entries
+            if entry.joined is not None or entry.is_optional
+        )
+
+    def absences(self, definition: Definition) -> tuple[Absence, ...]:
+        """What a column is where a joined relation has no row."""
+        return tuple(
+            Absence(self._passage(entry), self._writer.local(value))
+            for entry, value in absences(definition)
+        )
+
+    def casts(self, definition: Definition) -> tuple[str, ...]:
+        """The types that a column is cast to, inner ones first."""
+        types: list[str] = []
+        for branch in _branches(definition):
+            at: Definition | None = branch
+            of_branch: list[str] = []
+            while at is not None and at.shape is Shape.CAST and at.local is not None:
+                node = core_of(at.local)
+                while type(node) in _CASTS:
+                    if isinstance(target := node.args.get("to"), exp.DataType):
+                        of_branch.append(self._writer.local(target))
+                    node = core_of(node.this)
+                at = node.meta.get(TAG)
+            types += reversed(of_branch)
+        return tuple(types)
+
+    def fixed(self, definition: Definition) -> str:
+        """The literal that a column always is, by the filters of its query."""
+        if not self._fixed or definition.shape is Shape.CONSTANT:
+            return ""
+        value = fixed(definition, self._fixed)
+        return self._writer.local(value) if value is not None else ""
+
+    def over(self, definition: Definition) -> tuple[str, ...]:
+        """The names of the queries over whose rows aggregates are taken, but for the outermost."""
+        own = {part for part in (self._part, *_passing_on(self._part)) if part is not None}
+        names = (part.name for part in definition.over if part not in own)
+        return tuple(dict.fromkeys(filter(None, names)))
+
+    def restrictions(self) -> Iterator[Restriction]:
+        """The filters on single columns that all rows have passed."""
+        for node in self._filters:
+            definitions = {c.meta[TAG] for c in node.find_all(exp.Column) if TAG in c.meta}
+            if len(definitions) != 1 or not (leaves := definitions.pop().leaves):
+                continue
+            values = (str(literal.this) for literal in node.find_all(exp.Literal))
+            if text := self._writer.best(node):
+                yield Restriction(as_people_negate(text), leaves, tuple(dict.fromkeys(values)))
+
+    def filters(self) -> tuple[str, ...]:
+        """The filters that all rows have passed."""
+        texts = map(self._writer.best, self._filters)
+        return unique(as_people_negate(text) for text in texts if text)
+
+    def equalities(self) -> Iterator[tuple[Leaf, Leaf]]:
+        """The columns of tables that are joined with each other."""
+        for part in reached(self._part):
+            for join in part.joins:
+                for node in conjuncts(join.condition) if join.condition is not None else ():
+                    if not isinstance(node, exp.EQ):
+                        continue
+                    sides = (core_of(node.this), core_of(node.expression))
+                    found = [side.meta[TAG] for side in sides if TAG in side.meta]
+                    if len(found) == 2 and all(d.is_plain and len(d.leaves) == 1 for d in found):
+                        yield found[0].leaves[0], found[1].leaves[0]
+
+    def steps(self) -> Iterator[Step]:
+        """The queries that do more than passing rows on."""
+        for part in reached(self._part):
+            if _passes_on(part) or not (part.children or part.relations):
+                continue
+            others = list(dict.fromkeys(part.operators))
+            for clause in ("distinct", "limit"):
+                node = part.select.args.get(clause) if part.select is not None else None
+                others += [self._writer.local(node)] if node else []
+            yield Step(
+                part.name,
+                tuple(self._sources(part)),
+                unique(map(self._short, part.filters)),
+                tuple(self._keys(part)),
+                tuple(others),
+            )
+
+    def _keys(self, part: Part) -> list[str]:
+        """What a query groups by, as it calls it."""
+        known = {self._writer.text(d): name for d, name in _named(part) if name}
+        return [known.get(text, text) for text in group_keys(part, self._writer)]
+
+    def _sources(self, part: Part) -> Iterator[Join]:
+        if part.entries:
+            for entry in part.entries:
+                passage = self._passage(entry)
+                alias = entry.name if entry.name.lower() != _last(passage.relation) else ""
+                yield Join(passage.kind, passage.relation, passage.condition or None, alias)
+            return
+        for child in part.children:
+            yield Join("", _label(child), None)
+        for relation in part.relations:
+            yield Join("", relation, None)
+
+    def _passage(self, entry: Entry) -> Passage:
+        if entry not in self._passages:
+            joined = entry.joined
+            condition = ""
+            if joined is not None:
+                condition = self._short(joined.condition) if joined.condition else joined.using
+            self._passages[entry] = Passage(
+                entry.name,
+                _relation(entry.rows) or entry.name,
+                joined.kind if joined else "",
+                condition,
+                entry.is_optional,
+                entry.has_alias,
+                entry.is_repeated,
+                self._picks(entry),
+            )
+        return self._passages[entry]
+
+    def _picks(self, entry: Entry) -> str:
+        order = first_of_each(entry)
+        if order is None:
+            return ""
+        text = self._writer.local(order)
+        return text.partition("ORDER BY ")[2] or "any"
+
+    def _short(self, node: exp.Expr) -> str:
+        return fit(as_people_negate(self._writer.local(node)), _MAX_CONDITION_LENGTH, CUT_MARK)
+
+
+def _branches(definition: Definition) -> Iterator[Definition]:
+    """The columns of which a plain one is one or the other."""
+    stack = [definition]
+    while stack:
+        at = stack.pop()
+        if at.shape is Shape.UNION:
+            stack += reversed(at.branches)
+        else:
+            yield at
+
+
+def own_filters(part: Part | None) -> Iterator[exp.Expr]:
+    """The filters that each row of a query has passed.
+
+    Not those of what may be without a partner, of one branch of a union, or from before the rows
+    were grouped by an inner query.
+    """
+    seen: set[Part] = set()
+    stack = [part] if part else []
+    while stack:
+        at = stack.pop()
+        if at in seen or at.operators:
+            continue
+        seen.add(at)
+        yield from at.filters
+        if at.select is None or at.select.args.get("group") or aggregates(at):
+            continue
+        children = at.children
+        if at.entries:
+            sure = (e for e in at.entries if e.is_visible and not e.is_optional)
+            children = [entry.rows.part for entry in sure if entry.rows.part is not None]
+        stack += reversed(children)
+
+
+def _fixing(node: exp.Expr) -> Iterator[tuple[Definition, Value]]:
+    """The column that a filter leaves one value, and that value."""
+    node = core_of(node)
+    pair: tuple[exp.Expr, exp.Expr]
+    if isinstance(node, exp.Column):
+        pair = node, exp.Boolean(this=True)
+    elif isinstance(node, exp.Not):
+        pair = core_of(node.this), exp.Boolean(this=False)
+    elif isinstance(node, (exp.EQ, exp.Is)):
+        pair = core_of(node.this), core_of(node.expression)
+    elif isinstance(node, exp.In) and len(node.expressions) == 1:
+        pair = core_of(node.this), core_of(node.expressions[0])
+    else:
+        return
+    column, value = pair if TAG in pair[0].meta else reversed(pair)
+    if TAG in column.meta and isinstance(value, (exp.Literal, exp.Boolean, exp.Null)):
+        yield column.meta[TAG], value
+
+
+def _passes_on(part: Part) -> bool:
+    """Whether a query only passes the rows of its one source on."""
+    limited = part.select is not None and part.select.args.get("limit")
+    return is_wrapper(part) and not part.filters and not limited and not aggregates(part)
+
+
+def _passing_on(part: Part | None) -> Iterator[Part]:
+    """What a query passes the rows of on."""
+    while part is not None and _passes_on(part) and part.children:
+        part = part.children[0]
+        yield part
+
+
+def _relation(rows: Rows) -> str:
+    """The real table that a relation is, or the name of the query that makes it."""
+    if rows.table is not None:
+        return rows.table.relation
+    return _label(rows.part) if rows.part is not None else ""
+
+
+def _label(part: Part) -> str:
+    *_, last = (part, *_passing_on(part))
+    if _passes_on(last) and last.relations:
+        return last.relations[0]
+    return last.name or part.name
+
+
+def _named(part: Part) -> Iterator[tuple[Definition, str]]:
+    """The entries of a SELECT list that have names."""
+    if part.select is not None and len(part.projections) == len(part.select.expressions):
+        for definition, node in zip(part.projections, part.select.expressions, strict=True):
+            yield definition, str(node.alias_or_name)
+
+
+def _last(relation: str) -> str:
+    return relation.rpartition(".")[2].lower()
