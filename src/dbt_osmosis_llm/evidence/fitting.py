@@ -240,7 +240,10 @@ def _names_rows(node: NodeEvidence, prefix: list[str]) -> bool:
 
 
 def _others_of(node: NodeEvidence, name: str, lineage: ColumnLineage) -> list[str]:
-    """Return the other columns of a table that are the same column under other names."""
+    """Return the other columns of a table that are the same column under new names, too.
+
+    Beside the column under its old name a new one is no other than that.
+    """
     leaf = lineage.leaves[0]
     if same_name(name, leaf.column):
         return []
@@ -254,6 +257,7 @@ def _others_of(node: NodeEvidence, name: str, lineage: ColumnLineage) -> list[st
         and column.leaves == lineage.leaves
         and column.passages == lineage.passages
         and not same_name(other, name)
+        and not same_name(other, leaf.column)
     ]
 
 
