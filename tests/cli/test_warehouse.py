@@ -136,7 +136,7 @@ def test_models_compile_as_dbt_compiles_them(harbor: Shop, server: LoopbackServe
     assert done.returncode == 0, done.stderr
     assert "do not compile" not in done.stderr
     (request,) = server.requests
-    assert "compile compile" in request.text
+    assert "True as command" in request.text
     assert "4 as resources" in request.text.replace("\\n", " ")
     for name in ("arrivals", "fleet", "pivoted", "ships"):
         assert f"has_{name}" in request.text

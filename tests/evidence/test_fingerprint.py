@@ -200,3 +200,14 @@ def test_the_day_of_a_run_is_no_change() -> None:
 
 def test_rows_are_the_same_whether_columns_are_known() -> None:
     assert with_rows().facts.rows == with_rows(known=False).facts.rows
+
+
+@pytest.mark.parametrize("rest", ["where o.price > {}", "where o.day > x - interval '{} days'"])
+def test_a_listed_value_of_the_build_is_no_change(rest: str) -> None:
+    values = ("7", "12") if rest.endswith("{}") else ("7 days", "12 days")
+    one, other = (
+        replace(node(rest=rest.format(number)), build_values=(value,))
+        for number, value in zip(("7", "12"), values, strict=True)
+    )
+    assert table_fingerprint(one) == table_fingerprint(other)
+    assert table_fingerprint(one) != table_fingerprint(replace(other, build_values=()))

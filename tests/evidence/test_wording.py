@@ -316,3 +316,12 @@ def test_prompts_do_not_depend_on_hashes() -> None:
     ]
     assert len(printed[0]) > 5000
     assert printed[0] == printed[1]
+
+
+def test_values_of_the_build_are_named_where_there_are_some() -> None:
+    before = worded(NODE, ["id"]).values()["existing_context"]
+    assert "this build" not in before
+    built = replace(NODE, sql="select '(set by the build)'", build_values=("15", "a@b.example"))
+    context = worded(built, ["id"], redact_pii=True).values()["existing_context"]
+    assert "'(set by the build)' stands for a value of this build: never say which\n" in context
+    assert "values of this build alone, never to be said: 15; <email>\n" in context

@@ -21,7 +21,10 @@ def queries(facts: QueryFacts) -> Queries:
 
 def model(name: str) -> Any:
     return SimpleNamespace(
-        unique_id=f"model.shop.{name}", resource_type="model", compiled_code="select 1 as x"
+        unique_id=f"model.shop.{name}",
+        name=name,
+        resource_type="model",
+        compiled_code="select 1 as x",
     )
 
 

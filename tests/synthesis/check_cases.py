@@ -46,6 +46,15 @@ def untested(names: str) -> Columns:
     return dict.fromkeys(names.split(), ())
 
 
+BUILT = node(
+    "late_orders",
+    "select id as order_id, '(set by the build)' as target, minutes >= 15 as is_late,"
+    " paid_at - interval '7 days' as due_from from shop.raw_orders",
+    untested("order_id target is_late due_from"),
+    {"shop.raw_orders": ("Orders as the shop has them.", {"id": "", "minutes": "", "paid_at": ""})},
+    build_values=("15", "7 days"),
+)
+
 ORDERS = node(
     "fct_orders",
     """
@@ -382,6 +391,10 @@ BAD = [
     Bad(ORDERS, "net_amount", "Euros from `price_cents`.", Kind.NOT_IN_EVIDENCE, "price_cents"),
     Bad(ORDERS, "net_amount", "Euros, see tax_rate for VAT.", Kind.NOT_IN_EVIDENCE, "tax_rate"),
     Bad(ORDERS, "gross_amount", "Price in euros with 20 % VAT.", Kind.NOT_IN_EVIDENCE, "20%"),
+    Bad(BUILT, "is_late", "Whether it came 15 minutes late.", Kind.BUILD_VALUE, '"15"'),
+    Bad(BUILT, "due_from", "Payment date minus 7 days.", Kind.BUILD_VALUE, "7 days"),
+    Bad(BUILT, "due_from", "Payment date less a 7-day term.", Kind.BUILD_VALUE, "7 days"),
+    Bad(BUILT, "target", "Always '(set by the build)'.", Kind.BUILD_VALUE, "(set by"),
     Bad(ORDERS, "is_recent", "Placed in the last 90 days.", Kind.NOT_IN_EVIDENCE, "90"),
     Bad(ORDERS, "order_status", "Progress: 'done' or 'lost'.", Kind.NOT_IN_EVIDENCE, "lost"),
     Bad(ORDERS, "order_status", "Progress, `returned` last.", Kind.NOT_IN_EVIDENCE, "returned"),

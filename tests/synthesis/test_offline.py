@@ -35,6 +35,7 @@ def answer(
     *columns: ColumnEvidence,
     description: bool = True,
     keys: tuple[tuple[str, ...], ...] = (),
+    build_values: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     node = NodeEvidence(
         "model.x.t",
@@ -45,6 +46,7 @@ def answer(
         columns=columns,
         upstream=UPSTREAM,
         keys=keys,
+        build_values=build_values,
     )
     missing = Missing(description, tuple(column.name for column in columns))
     client = build_client(LLMConfig("offline", "evidence"), LLMUsageStats())
@@ -236,3 +238,57 @@ def test_a_list_of_values_is_not_said_twice() -> None:
     assert answer(sql, column)["columns"] == {
         "size": "Computed from `amount` of `orders`. One of 'big', 'small'."
     }
+
+
+MARK = "'(set by the build)'"
+FROM_BUILD = "Set when the project is built."
+
+
+@pytest.mark.parametrize(
+    ("expression", "sentence"),
+    [
+        (MARK, FROM_BUILD),
+        (f"{MARK} || '.' || {MARK}", FROM_BUILD),
+        (f"cast({MARK} as date)", FROM_BUILD),
+        ("15", FROM_BUILD),
+        ("14", "Constant `14`."),
+        ("amount >= 15", "Computed from `amount` of `orders`."),
+        ("amount >= 150", "Computed as `amount >= 150` of `orders`. `amount`: Price in euros."),
+        (f"coalesce(amount, {MARK})", "Computed from `amount` of `orders`."),
+        (f"case when id = 1 then {MARK} else 'b' end", "Computed from `id` of `orders`."),
+        ("day - interval '7 days'", "Computed from `day` of `orders`."),
+    ],
+)
+def test_no_value_of_the_build_is_said(expression: str, sentence: str) -> None:
+    sql = f"select {expression} as x from db.orders"
+    found = answer(sql, ColumnEvidence("x"), build_values=("15", "7 days"))
+    assert found["columns"]["x"] == sentence
+
+
+@pytest.mark.parametrize(
+    ("sql", "sentence"),
+    [
+        (f"select id from db.orders where status <> {MARK}", "Rows of `orders`."),
+        (
+            "select id from db.orders where amount > 15 and id > 2",
+            "Rows of `orders`. Only rows where `id > 2`.",
+        ),
+        (
+            f"select count(*) as n from db.orders group by status = {MARK}",
+            "Aggregates of `orders`.",
+        ),
+    ],
+)
+def test_a_table_is_described_without_values_of_the_build(sql: str, sentence: str) -> None:
+    assert answer(sql, build_values=("15",))["description"] == sentence
+
+
+def test_a_union_of_values_of_the_build_says_none() -> None:
+    sql = f"select {MARK} as x from db.orders union all select {MARK} from db.people"
+    assert answer(sql, ColumnEvidence("x"))["columns"]["x"] == FROM_BUILD
+
+
+def test_a_group_of_the_build_is_not_said() -> None:
+    sql = f"select sum(amount) as x from db.orders group by status = {MARK}"
+    text = answer(sql, ColumnEvidence("x"))["columns"]["x"]
+    assert text == "Sum of `amount` of `orders`. `amount`: Price in euros."

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dbt_osmosis_llm.evidence.build_values import without_build_values
 from dbt_osmosis_llm.evidence.cutting import fit
 from dbt_osmosis_llm.evidence.facts import CUT_MARK
 from dbt_osmosis_llm.evidence.names import folded, unquoted
@@ -141,12 +142,13 @@ def _sql_of(node: NodeEvidence) -> str:
 
 
 def _named(node: NodeEvidence, sql: str) -> str:
-    """Return SQL with tables as people call them, wherever they are built."""
+    """Return SQL with tables as people call them, wherever and with whatever they are built."""
     for table in node.upstream:
         if "." in table.relation:
             pattern = r'["`]?\.["`]?'.join(map(re.escape, table.relation.split(".")))
             sql = re.sub(rf'["`]?{pattern}["`]?', table.name, sql, flags=re.IGNORECASE)
-    return _VOLATILE.sub("''", " ".join(sql.split()))
+    sql = without_build_values(" ".join(sql.split()), node.build_values)
+    return _VOLATILE.sub("''", sql)
 
 
 def _normal(sql: str) -> str:

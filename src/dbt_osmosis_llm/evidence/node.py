@@ -138,6 +138,8 @@ class NodeEvidence:
     sql: str | None = None
     """Compiled SQL, else raw Jinja; None where there is none (sources, seeds)."""
     facts: QueryFacts = EMPTY_FACTS
+    build_values: tuple[str, ...] = ()
+    """Values in the SQL that are those of one build, beside `build_values.MARKER`."""
     columns: tuple[ColumnEvidence, ...] = ()
     upstream: tuple[UpstreamTable, ...] = ()
     tests: tuple[str, ...] = ()
@@ -208,6 +210,7 @@ class NodeEvidence:
         return replace(
             self,
             description=mask(self.description),
+            build_values=tuple(map(mask, self.build_values)),
             source_description=mask(self.source_description),
             tests=tuple(map(mask, self.tests)),
             facts=replace(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+from dbt_osmosis_llm.evidence.build_values import MARKER
 from dbt_osmosis_llm.evidence.cutting import cut, one_line
 from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage, Join, QueryFacts, Step
 from dbt_osmosis_llm.evidence.fitting import difference, joined_name, misfit
@@ -236,6 +237,10 @@ def _context_lines(node: NodeEvidence, asked: Sequence[str]) -> Iterator[Line]:
     for test in node.tests:
         yield Line(f"tested: {test}")
     yield from map(Line, _facts(node))
+    if MARKER in (node.sql or ""):
+        yield Line(f"'{MARKER}' stands for a value of this build: never say which")
+    if node.build_values:
+        yield Line(f"values of this build alone, never to be said: {_some(node.build_values)}")
     if node.header:
         yield Line(f"header of the file: {', '.join(node.header)}")
     if node.neighbours:

@@ -95,6 +95,7 @@ class Gatherer:
             tags=tuple(sorted(t for t in node.tags or () if self._literals.stands(t, node))),
             sql=sql,
             facts=facts,
+            build_values=self._queries.build_values(node),
             columns=tuple(self._columns(node, tests, values)),
             upstream=tuple(self._upstream_table(table, facts) for table in tables),
             tests=promises_of_table(node.columns, tests, constraints),
@@ -122,6 +123,7 @@ class Gatherer:
             description=self._nodes.readable(node.description),
             sql=sql,
             facts=facts,
+            build_values=self._queries.build_values(node),
             columns=tuple(
                 ColumnEvidence(
                     name=name,

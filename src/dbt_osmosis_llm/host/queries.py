@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dbt_osmosis_llm._log import logger
+from dbt_osmosis_llm.evidence.build_values import mark_build_values
 from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, QueryFacts
 from dbt_osmosis_llm.evidence.lineage import read_query
 from dbt_osmosis_llm.evidence.names import plain_name, unquoted
 from dbt_osmosis_llm.host import compat
 from dbt_osmosis_llm.host.compiling import Compiler
 from dbt_osmosis_llm.host.nodes import Nodes, is_ephemeral, on_one_line, relation_of
+from dbt_osmosis_llm.host.sources import Sources
 from dbt_osmosis_llm.host.warehouse import secrets_of
 from dbt_osmosis_llm.llm.redaction import redact_secrets
 
@@ -32,10 +34,12 @@ class Queries:
         self._nodes = nodes
         self._read_query = read_query
         self._compiler = Compiler(context)
+        self._sources = Sources(context, nodes)
         self._columns_in_database: dict[str, dict[str, str]] = {}
         self._queries: dict[str, tuple[str | None, QueryFacts]] = {}
         self._declared: dict[str, tuple[str | None, QueryFacts]] = {}
         self._sql: dict[str, tuple[str | None, bool]] = {}
+        self._build_values: dict[str, tuple[str, ...]] = {}
         self.compile_errors: dict[str, str] = {}
         self.read_failures: dict[str, str] = {}
 
@@ -91,10 +95,23 @@ class Queries:
         return sql, facts
 
     def sql(self, node: Any) -> tuple[str | None, bool]:
-        """Return a model's SQL and whether it is compiled; never an invented SELECT."""
+        """Return a model's SQL and whether it is compiled; never an invented SELECT.
+
+        Compiled, it has `MARKER` for values of its build. It is read, and sent to no warehouse.
+        """
         if node.unique_id not in self._sql:
-            self._sql[node.unique_id] = self._compiled(node)
+            sql, is_compiled = self._compiled(node)
+            if sql and is_compiled:
+                dialect = self._context.project.runtime_cfg.credentials.type
+                marked = mark_build_values(sql, self._sources.of(node), dialect)
+                sql, self._build_values[node.unique_id] = marked.sql, marked.listed
+            self._sql[node.unique_id] = sql, is_compiled
         return self._sql[node.unique_id]
+
+    def build_values(self, node: Any) -> tuple[str, ...]:
+        """Return the values of its build that still stand in a model's compiled SQL."""
+        self.sql(node)
+        return self._build_values.get(node.unique_id, ())
 
     def _compiled(self, node: Any) -> tuple[str | None, bool]:
         if node.resource_type != "model":

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
+from dbt_osmosis_llm.evidence.build_values import build_value_in
 from dbt_osmosis_llm.evidence.facts import ColumnKind
 from dbt_osmosis_llm.evidence.names import same_name
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, ColumnUse, NodeEvidence
@@ -93,7 +94,7 @@ def table_sentence(node: NodeEvidence) -> str | None:
         text = f"{'Distinct rows' if facts.distinct else 'Rows'} of {names}"
     grain = _grain(node)
     text += f", one row per {_codes(grain)}." if grain else "."
-    filters = [f for f in facts.filters if len(f) <= _MAX_EXPRESSION]
+    filters = [f for f in facts.filters if len(f) <= _MAX_EXPRESSION and not _is_built(f, node)]
     # A filter inside one side of a join or union says nothing of the rows that come out.
     if filters and not joins and not unions:
         text += f" Only rows where {_codes(filters[:3])}."
@@ -104,11 +105,17 @@ def _grain(node: NodeEvidence) -> Sequence[str]:
     """Return the columns that tell rows apart, as the SQL has them or else as tests promise."""
     facts = node.facts
     if facts.group_by:
-        return facts.group_by
+        return () if _is_built(" ".join(facts.group_by), node) else facts.group_by
     # Joined or in a union, the rows that were told apart may come more than once.
     if facts.row_number_partition and not facts.set_operations and not facts.joins:
-        return facts.row_number_partition
+        partition = facts.row_number_partition
+        return () if _is_built(" ".join(partition), node) else partition
     return min(node.keys, key=len, default=())
+
+
+def _is_built(expression: str, node: NodeEvidence) -> bool:
+    """Tell whether an expression holds a value that is another one in another build."""
+    return build_value_in(expression, node.build_values) is not None
 
 
 def column_sentence(node: NodeEvidence, name: str) -> str | None:
@@ -136,9 +143,13 @@ def _definition(column: ColumnEvidence, node: NodeEvidence) -> str | None:
         if text:
             return text
         return None if same_name(source, column.name) else f"{_origins(sources)}."
+    if is_built := _is_built(expression, node):
+        if not sources:
+            return "Set when the project is built."
+        expression = ""  # nothing of it is said
     if kind is ColumnKind.LITERAL and len(expression) <= _MAX_EXPRESSION:
         return f"Constant {_code(expression)}."
-    if kind is ColumnKind.UNION and expression:
+    if kind is ColumnKind.UNION and (expression or is_built):
         return f"From {_origins(sources)}." if sources else None
     sentence: str | None
     if kind is ColumnKind.AGGREGATE:
@@ -244,6 +255,8 @@ def _per_group(expression: str, node: NodeEvidence) -> str:
     # An aggregate among the keys is an inner query's, which is not taken per itself.
     is_key = expression in node.facts.expressions_of(keys)
     if not 0 < len(keys) <= _MAX_GROUP_KEYS or is_key:
+        return ""
+    if _is_built(" ".join(keys), node):
         return ""
     names = [key.rpartition(".")[2] if re.fullmatch(r"[\w.]+", key) else key for key in keys]
     return f" per {_codes(names)}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cached_property
 
+from dbt_osmosis_llm.evidence.build_values import MARKER, build_value_in
 from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage
 from dbt_osmosis_llm.evidence.names import folded, unquoted
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
@@ -46,6 +47,7 @@ class ComplaintKind(str, Enum):
     RESTATES_NAME = "restates name"
     UNIQUENESS = "unproven uniqueness"
     NOT_IN_EVIDENCE = "not in evidence"
+    BUILD_VALUE = "value of the build"
     TOO_LONG = "too long"
     WORDING = "wording"
     SAME_TEXT = "same text"
@@ -203,6 +205,7 @@ class _Check:
             ComplaintKind.RESTATES_NAME: self._restates_name(),
             ComplaintKind.UNIQUENESS: self._claims_uniqueness(),
             ComplaintKind.NOT_IN_EVIDENCE: self._names_unknown(),
+            ComplaintKind.BUILD_VALUE: self._quotes_build_value(),
             ComplaintKind.TOO_LONG: self._is_too_long(),
             ComplaintKind.WORDING: self._is_badly_worded(),
         }
@@ -350,6 +353,14 @@ class _Check:
 
     def _is_in_phrases(self, word: str) -> bool:
         return word.lower() in FUNCTION_WORDS or self._index.pieces.issuperset(pieces(word))
+
+    def _quotes_build_value(self) -> str | None:
+        value = build_value_in(self._text, self._index.node.build_values)
+        if value is None:
+            return None
+        if value == MARKER:
+            return f"quotes {_quoted(MARKER)}; leave out what the value is"
+        return f"quotes {_quoted(value)}, which is a value of this build alone"
 
     def _is_too_long(self) -> str | None:
         words = word_count(self._text)
