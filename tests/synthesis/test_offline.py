@@ -67,6 +67,11 @@ def answer(
         ),
         (
             "select o.id from db.orders o left join db.people p on p.who = o.who where o.id > 1",
+            "Joins `orders` and `people`. Only rows where `orders.id > 1`.",
+        ),
+        (
+            "select o.id from db.orders o left join (select who from db.people where old) p "
+            "on p.who = o.who",
             "Joins `orders` and `people`.",
         ),
         (
@@ -186,13 +191,12 @@ def test_tests_say_what_one_row_is_where_the_sql_does_not(sql: str, sentence: st
         (
             "with s as (select who, count(*) as n from db.orders group by 1) "
             "select p.who, coalesce(s.n, 0) as n from db.people p left join s using (who)",
-            "Number of rows per `who`, 0 where there is none.",
+            "Number of rows of `orders` per `who`, 0 where there is none.",
         ),
-        # Which of the two is not known here.
         (
-            "with a as (select who, count(*) as n from db.orders group by 1), "
+            "with a as (select who, count(*) as n from db.orders where id > 1 group by 1), "
             "b as (select day, count(*) as m from db.orders group by 1) select a.n, b.m from a, b",
-            None,
+            "Number of rows of `orders` where `id > 1` per `who`.",
         ),
     ],
 )
@@ -222,7 +226,12 @@ def test_what_a_source_means_is_added_once_and_only_when_short() -> None:
 
 @pytest.mark.parametrize(
     ("texts", "sentence"),
-    [(["", "Who paid."], "Who paid."), (["Who paid.", "Who ordered."], None), ([], None)],
+    [
+        (["", "Who paid."], "Who paid."),
+        (["Who paid.", "Who ordered."], None),
+        (["Who paid, see `paid_at`."], None),
+        ([], None),
+    ],
 )
 def test_a_source_column_means_what_models_say_of_it(
     texts: list[str], sentence: str | None

@@ -141,10 +141,10 @@ def mark_build_values(sql: str, source: Source, dialect: str | None = None) -> M
     from sqlglot.dialects.dialect import Dialect
     from sqlglot.errors import SqlglotError
 
-    from dbt_osmosis_llm.evidence.lineage import _sqlglot_dialect
+    from dbt_osmosis_llm.evidence.lineage import sqlglot_dialect
 
     try:
-        tokens = Dialect.get_or_raise(_sqlglot_dialect(dialect)).tokenize(sql)
+        tokens = Dialect.get_or_raise(sqlglot_dialect(dialect)).tokenize(sql)
     except SqlglotError:
         return MarkedSQL(sql)
     known = _Known(source, tokens)

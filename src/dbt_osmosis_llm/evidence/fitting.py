@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 
 from dbt_osmosis_llm.evidence.facts import ColumnLineage, Passage
 from dbt_osmosis_llm.evidence.names import folded, plain_name, same_name
@@ -119,7 +120,7 @@ def changes_type(lineage: ColumnLineage) -> bool:
 def _differences(node: NodeEvidence, name: str, lineage: ColumnLineage) -> Iterator[str]:
     for passage in lineage.passages:
         joined = passage.kind and not passage.kind.endswith(("semi", "anti"))
-        if joined and (words := _role(node, passage)):
+        if joined and (words := role_of(node, passage)):
             yield words
     if added := _added_words(node, name, lineage):
         yield f"its name adds {added!r}{_through(lineage.passages[:1])}"
@@ -142,20 +143,39 @@ def misfit(
         origin: The table that has the text.
         text: Of the column that it is.
     """
+    return difference(node, name, lineage) or misfit_words(node, name, lineage, origin, text)
+
+
+def misfit_words(
+    node: NodeEvidence, name: str, lineage: ColumnLineage, origin: UpstreamTable, text: str
+) -> str:
+    """Return what a text says that is not so of a plain column, whoever's that is.
+
+    The arguments are those of `misfit`.
+    """
     if is_to_come(text):
-        reasons = (*_differences(node, name, lineage), *_of_type(lineage.casts, ""))
-        return next(iter(reasons), "")
-    reasons = (
-        *_differences(node, name, lineage),
-        *_of_rows(node, lineage, origin, text),
-        *_of_type(lineage.casts, text),
-        *_of_names(node, name, origin, text),
-        *_of_table(node, name, lineage, text),
+        return next(_of_type(lineage.casts, ""), "")
+    reasons = chain(
+        _of_rows(node, lineage, origin, text),
+        _of_type(lineage.casts, text),
+        _of_names(node, name, origin, text),
+        _of_table(node, name, lineage, text),
     )
-    return next(iter(reasons), "")
+    return next(reasons, "")
 
 
-def _role(node: NodeEvidence, passage: Passage) -> str:
+def names_of_others(node: NodeEvidence, text: str) -> list[str]:
+    """Return what a text names in backticks as a column that the table does not have."""
+    here = _columns_of(node)
+    names = [plain_name(quoted.rpartition(".")[2]) for quoted in _NAME_IN_TEXT.findall(text)]
+    return [name for name in names if name.isidentifier() and name not in here]
+
+
+def _columns_of(node: NodeEvidence) -> set[str]:
+    return {plain_name(name) for name in (*(c.name for c in node.columns), *node.facts.columns)}
+
+
+def role_of(node: NodeEvidence, passage: Passage) -> str:
     """Return as what a joined relation stands beside the others, empty where it is just itself."""
     name, table = passage.name, node.table_name(passage.relation)
     if passage.picks:
@@ -168,7 +188,7 @@ def _role(node: NodeEvidence, passage: Passage) -> str:
 def joined_name(node: NodeEvidence, passage: Passage) -> str:
     """Return what people call a joined relation: by its role, if it has one, else the table."""
     table = node.table_name(passage.relation)
-    return passage.name if _role(node, passage) or not passage.has_alias else table
+    return passage.name if role_of(node, passage) or not passage.has_alias else table
 
 
 def _on(passage: Passage) -> str:
@@ -296,8 +316,7 @@ def _of_type(casts: Sequence[str], text: str) -> Iterator[str]:
 
 def _of_names(node: NodeEvidence, name: str, origin: UpstreamTable, text: str) -> Iterator[str]:
     """Yield what a text names that is not there."""
-    here = {plain_name(column.name) for column in node.columns}
-    here |= {plain_name(column) for column in node.facts.columns}
+    here = _columns_of(node)
     tables = {folded(t.name).rpartition(".")[2] for t in node.upstream} | {folded(node.name)}
     there = {plain_name(column) for column in origin.columns}
     words_of_sql: set[str] = set()

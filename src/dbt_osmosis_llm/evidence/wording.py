@@ -15,7 +15,7 @@ from typing import NamedTuple
 from dbt_osmosis_llm.evidence.build_values import MARKER
 from dbt_osmosis_llm.evidence.cutting import cut, one_line
 from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage, Join, QueryFacts, Step
-from dbt_osmosis_llm.evidence.fitting import difference, joined_name, misfit
+from dbt_osmosis_llm.evidence.fitting import difference, joined_name, misfit_words
 from dbt_osmosis_llm.evidence.names import folded, same_name
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, framed
 from dbt_osmosis_llm.evidence.sql_text import (
@@ -196,14 +196,13 @@ def _uses(column: ColumnEvidence) -> Iterator[str]:
 def _standing(node: NodeEvidence, name: str, lineage: ColumnLineage) -> Iterator[str]:
     """Yield how a column stands in the table: as whose, when empty, when always the same."""
     if lineage.is_plain:
-        reason = difference(node, name, lineage)
-        texts = [(table, table.text_of(c)) for table, c in node.origins(lineage) if table]
-        if not reason and texts and all(text for _, text in texts):
-            table, text = texts[0]
-            if reason := misfit(node, name, lineage, table, text):
-                reason = f"not in the same words: {reason}"
-        if reason:
+        if reason := difference(node, name, lineage):
             yield f"here: {reason}"
+        texts = [(table, table.text_of(c)) for table, c in node.origins(lineage) if table]
+        if texts and all(text for _, text in texts):
+            table, text = texts[0]
+            if reason := misfit_words(node, name, lineage, table, text):
+                yield f"not in the same words: {reason}"
     elif lineage.fixed:
         yield f"here: always {_value(lineage.fixed)}, by the filters"
     where: dict[str, list[str]] = {}

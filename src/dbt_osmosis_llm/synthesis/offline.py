@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from dbt_osmosis_llm.evidence.build_values import build_value_in
-from dbt_osmosis_llm.evidence.facts import ColumnKind
+from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage, Step
+from dbt_osmosis_llm.evidence.fitting import difference, misfit_words, names_of_others, role_of
 from dbt_osmosis_llm.evidence.names import same_name
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, ColumnUse, NodeEvidence
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
@@ -95,8 +96,7 @@ def table_sentence(node: NodeEvidence) -> str | None:
     grain = _grain(node)
     text += f", one row per {_codes(grain)}." if grain else "."
     filters = [f for f in facts.filters if len(f) <= _MAX_EXPRESSION and not _is_built(f, node)]
-    # A filter inside one side of a join or union says nothing of the rows that come out.
-    if filters and not joins and not unions:
+    if filters:
         text += f" Only rows where {_codes(filters[:3])}."
     return text
 
@@ -138,11 +138,9 @@ def _definition(column: ColumnEvidence, node: NodeEvidence) -> str | None:
     kind = lineage.kind if lineage else ColumnKind.UNKNOWN
     expression = (lineage.expression if lineage else None) or ""
     sources = node.leaves(lineage)
-    if len(sources) == 1 and kind in {ColumnKind.PASS, ColumnKind.RENAME, ColumnKind.CAST}:
-        _, source, text = sources[0]
-        if text:
-            return text
-        return None if same_name(source, column.name) else f"{_origins(sources)}."
+    plain = {ColumnKind.PASS, ColumnKind.RENAME, ColumnKind.CAST}
+    if lineage is not None and len(sources) == 1 and kind in plain:
+        return _passed_on(node, column, lineage)
     if is_built := _is_built(expression, node):
         if not sources:
             return "Set when the project is built."
@@ -154,11 +152,11 @@ def _definition(column: ColumnEvidence, node: NodeEvidence) -> str | None:
     sentence: str | None
     if kind is ColumnKind.AGGREGATE:
         # An inlined aggregate reads as if it were taken here, where a join may have lost rows.
-        sentence = _aggregate(expression, sources, node)
+        sentence = _aggregate(expression, sources, node, lineage)
     elif kind in {ColumnKind.DERIVED, ColumnKind.WINDOW}:
         sentence = _computed_as(expression, sources)
     else:
-        return _computed_from(sources) or _said_downstream(column.uses)
+        return _computed_from(sources) or _said_downstream(node, column.uses)
     if not sentence and (values := _case_values(expression)) and sources:
         # What its tests list is said with them.
         is_listed = any(test.startswith("one of ") for test in column.tests)
@@ -166,10 +164,39 @@ def _definition(column: ColumnEvidence, node: NodeEvidence) -> str | None:
     return _with_meaning(sentence, sources) if sentence else _computed_from(sources)
 
 
-def _said_downstream(uses: Sequence[ColumnUse]) -> str | None:
+def _passed_on(node: NodeEvidence, column: ColumnEvidence, lineage: ColumnLineage) -> str | None:
+    """Return the text of what a column is, with what differs here."""
+    ((_, source, text),) = node.leaves(lineage)
+    ((table, _),) = node.origins(lineage)
+    if lineage.fixed and not _is_built(lineage.fixed, node):
+        value = "empty" if lineage.fixed.upper() == "NULL" else _code(lineage.fixed)
+        return f"Always {value}."
+    if table and text and misfit_words(node, column.name, lineage, table, text):
+        text = ""
+    name = _origins(node.leaves(lineage))
+    if role := next((p.name for p in lineage.passages if role_of(node, p)), ""):
+        text = f"{(text or name).rstrip('.')}, of {_code(role)}."
+    elif not text or difference(node, column.name, lineage):
+        text = "" if same_name(source, column.name) and not lineage.passages else f"{name}."
+    return " ".join(filter(None, (text, _absent(lineage) if text else ""))) or None
+
+
+def _absent(lineage: ColumnLineage) -> str:
+    """Return what a column is where a joined table has no row."""
+    values = {value for _, value in lineage.absences}
+    names = _codes(list(dict.fromkeys(passage.name for passage, _ in lineage.absences)))
+    if len(values) != 1 or not names:
+        return ""
+    value = values.pop()
+    said = "Empty" if value.upper() == "NULL" else _code(value)
+    return f"{said} where {names} has no row."
+
+
+def _said_downstream(node: NodeEvidence, uses: Sequence[ColumnUse]) -> str | None:
     """Return what all models that pass a column on unchanged say of it."""
     texts = {use.description for use in uses if use.description and not use.expression}
-    return texts.pop() if len(texts) == 1 else None
+    text = texts.pop() if len(texts) == 1 else ""
+    return text if text and not names_of_others(node, text) else None
 
 
 def _computed_as(expression: str, sources: Sequence[Source]) -> str | None:
@@ -220,17 +247,45 @@ def _as_sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _aggregate(expression: str, sources: Sequence[Source], node: NodeEvidence) -> str | None:
+def _step_of(node: NodeEvidence, lineage: ColumnLineage | None) -> Step | None:
+    """Return the one query over whose rows an aggregate is taken, None where it is the table's."""
+    if lineage is None or len(lineage.over) != 1:
+        return None
+    return next((step for step in node.facts.steps if step.name == lineage.over[0]), None)
+
+
+def _rows_counted(node: NodeEvidence, step: Step, none: str) -> str | None:
+    """Return what the number of the rows of a query is the number of."""
+    parts = (*step.filters, *step.group_by)
+    is_short = len(step.filters) <= 2 and len(step.group_by) <= _MAX_GROUP_KEYS
+    if not is_short or any(len(p) > _MAX_EXPRESSION or _is_built(p, node) for p in parts):
+        return None
+    of = f" of {_code(node.table_name(step.sources[0].relation))}" if step.sources else ""
+    where = f" where {_codes(step.filters)}" if step.filters else ""
+    per = f" per {_codes([key.rpartition('.')[2] for key in step.group_by])}"
+    return f"Number of rows{of}{where}{per if step.group_by else ''}{none}."
+
+
+def _aggregate(
+    expression: str,
+    sources: Sequence[Source],
+    node: NodeEvidence,
+    lineage: ColumnLineage | None,
+) -> str | None:
     zero = _ZERO_FOR_NONE.match(expression)
     call = _SIMPLE_CALL.match(zero[1] if zero else expression)
     if call is None:
         return None
     name, distinct, argument = call[1].lower(), call[2], call[3]
     if name == "count" and argument == "*":
+        none = ", 0 where there is none" if zero else ""
+        step = _step_of(node, lineage)
+        if step is not None:
+            return _rows_counted(node, step, none)
         per_group = _per_group(expression, node)
         if _inner_groupings(node) and not per_group:
             return None  # grouped in a way that cannot be said: not the number of all rows
-        return f"Number of rows{per_group}{', 0 where there is none' if zero else ''}."
+        return f"Number of rows{per_group}{none}."
     wording = _AGGREGATES.get(name)
     if name == "count" and distinct:
         wording = "Number of distinct {column} values"

@@ -101,7 +101,7 @@ def read_query(
     """
     _quiet.reading = True
     try:
-        reading = Dialect.get_or_raise(_sqlglot_dialect(dialect))
+        reading = Dialect.get_or_raise(sqlglot_dialect(dialect))
         statement = _parsed(sql, reading)
         if statement is None:
             return EMPTY_FACTS
@@ -153,7 +153,8 @@ _quiet = _Quiet()
 logging.getLogger("sqlglot").addFilter(_quiet)
 
 
-def _sqlglot_dialect(adapter: str | None) -> str | None:
+def sqlglot_dialect(adapter: str | None) -> str | None:
+    """Return sqlglot's name of an adapter's dialect, None where it has none."""
     name = (adapter or "").strip().lower()
     name = _DIALECT_OF_ADAPTER.get(name, name)
     return name if name and Dialect.get(name) is not None else None

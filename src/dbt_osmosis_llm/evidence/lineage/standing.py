@@ -200,26 +200,25 @@ def _branches(definition: Definition) -> Iterator[Definition]:
 
 
 def own_filters(part: Part | None) -> Iterator[exp.Expr]:
-    """The filters that each row of a query has passed.
+    """The filters that each row of a query, or each row that it groups, has passed.
 
-    Not those of what may be without a partner, of one branch of a union, or from before the rows
-    were grouped by an inner query.
+    Not those of what may be without a partner, of one branch of a union, or from before rows were
+    grouped twice.
     """
     seen: set[Part] = set()
-    stack = [part] if part else []
+    stack = [(part, False)] if part else []
     while stack:
-        at = stack.pop()
-        if at in seen or at.operators:
+        at, is_grouped = stack.pop()
+        groups = at.select is not None and (at.select.args.get("group") or aggregates(at))
+        if at in seen or at.operators or (groups and is_grouped):
             continue
         seen.add(at)
         yield from at.filters
-        if at.select is None or at.select.args.get("group") or aggregates(at):
-            continue
         children = at.children
         if at.entries:
             sure = (e for e in at.entries if e.is_visible and not e.is_optional)
             children = [entry.rows.part for entry in sure if entry.rows.part is not None]
-        stack += reversed(children)
+        stack += [(child, is_grouped or bool(groups)) for child in reversed(children)]
 
 
 def _fixing(node: exp.Expr) -> Iterator[tuple[Definition, Value]]:
