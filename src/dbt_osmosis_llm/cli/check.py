@@ -151,6 +151,10 @@ def _as_json(report: CheckReport) -> Iterator[str]:
             ],
             "not_listed": list(table.not_listed),
             "not_there": list(table.not_there),
+            "misplaced": [
+                {"column": name, "has_text_of": other, "comes_from": own}
+                for name, (other, own) in table.misplaced.items()
+            ],
             "is_checked": not table.is_unknown,
         }
 

@@ -195,10 +195,8 @@ def _print_table(facts: Mapping[str, Any]) -> None:
 def _print_column(facts: Mapping[str, Any]) -> None:
     from dbt_osmosis_llm.cli import tables
 
-    uses = (
-        f"{use['table']}.{use['column']}" + (f": {_one_line(use['text'])}" if use["text"] else "")
-        for use in facts["used_as"]
-    )
+    same = [use for use in facts["used_as"] if not use["expression"]]
+    others = [use for use in facts["used_as"] if use["expression"]]
     tables.print_facts(
         {
             "column": f"{facts['table']}.{facts['column']}",
@@ -211,7 +209,9 @@ def _print_column(facts: Mapping[str, Any]) -> None:
             "tests": ", ".join(facts["tests"]),
             "tags": ", ".join(facts["tags"]),
             "meta": ", ".join(f"{key}={value}" for key, value in facts["meta"].items()),
-            "used as": "; ".join(uses),
+            "without a row": "; ".join(map(_without_partner, facts["without_partner"])),
+            "also in": "; ".join(f"{_named(use)}{_said(use['text'])}" for use in same),
+            "used in": "; ".join(f"{_named(use)}{_said(use['expression'])}" for use in others),
             "request": _request(facts["request"]) if facts["request"] else None,
             "asked first": _asked_first(facts),
         }
@@ -225,6 +225,19 @@ def _print_column(facts: Mapping[str, Any]) -> None:
         line = f"{leaf['table']}.{leaf['column']}: {_one_line(leaf['text'])}"
         click.echo(tables.printable(line))
         _print_chain(leaf["text_from"])
+
+
+def _named(use: Mapping[str, Any]) -> str:
+    return ".".join(filter(None, (use["table"], use["column"])))
+
+
+def _said(text: str | None) -> str:
+    return f": {_one_line(text)}" if text else ""
+
+
+def _without_partner(absence: Mapping[str, Any]) -> str:
+    value = "empty" if absence["value"].upper() == "NULL" else absence["value"]
+    return f"{value} where {absence['table']} has none"
 
 
 def _print_chain(steps: Sequence[Mapping[str, Any]]) -> None:

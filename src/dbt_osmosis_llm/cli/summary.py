@@ -191,6 +191,12 @@ def _print_limits(console: Console, report: RunReport) -> None:
     if report.no_warehouse:
         console.print(no_warehouse(report.no_warehouse))
     print_not_compiled(report.not_compiled, console)
+    if count := report.with_older_prompts:
+        texts = "1 text that is" if count == 1 else f"{count} texts that are"
+        console.print(
+            f"The prompts are newer than {texts} still right; --llm-refresh all-generated "
+            "writes these anew, too."
+        )
 
 
 def _print_complaints(console: Console, report: RunReport) -> None:

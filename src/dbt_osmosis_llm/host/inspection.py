@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dbt_osmosis_llm.evidence.names import plain_name
+from dbt_osmosis_llm.evidence.node import ColumnUse
 from dbt_osmosis_llm.host import compat, descriptions
 from dbt_osmosis_llm.host.nodes import DOC_REFERENCE, Nodes, display_name, is_ephemeral, patch_file
 from dbt_osmosis_llm.host.project import HostProject
@@ -123,6 +124,10 @@ class HostInspection:
     def is_unknown(self, node_id: str, column: str) -> bool:
         """Tell whether the model could not write a text before, and nothing has changed since."""
         return self._project.is_unknown(node_id, column)
+
+    def uses(self, node_id: str, column: str) -> Sequence[ColumnUse]:
+        """Return where a column stands downstream, and what models make of it."""
+        return self._project.gatherer.uses(node_id, column)
 
     def findings(self) -> Iterator[Findings]:
         """Yield what is wrong with the texts of each selected table, without a model."""

@@ -129,6 +129,7 @@ class HostProject:
         report.not_built = [uid for uid, n in written.items() if self.queries.is_not_built(n)]
         report.warehouse = self.queries.warehouse
         report.unmatched = self.selection.unmatched
+        report.with_older_prompts = self.provenance.with_older_prompts
 
     # The graph
 

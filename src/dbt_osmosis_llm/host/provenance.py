@@ -84,6 +84,8 @@ class Provenance:
         self._unknown: dict[str, set[str]] = {}
         self._not_there: dict[str, set[str]] = {}
         self._set_aside: dict[str, dict[str, str]] = {}
+        self.with_older_prompts = 0
+        """Texts that stay although other prompts would be used for them now."""
         self._last_write_s = time.monotonic()
         self._pause_s = _LEAST_PAUSE_S
 
@@ -97,10 +99,10 @@ class Provenance:
             refresh: Only those whose evidence has changed, or all.
         """
         freshness = Freshness(self._gatherer.declared, self.lock)
+        ours = [(node_id, *one) for node_id in nodes for one in self.ours(nodes[node_id])]
         chosen = [
             (node_id, name)
-            for node_id in nodes
-            for name, entry, text in self.ours(nodes[node_id])
+            for node_id, name, entry, text in ours
             if refresh == "all-generated"
             or freshness.change(node_id, name, entry)
             or (
@@ -109,6 +111,8 @@ class Provenance:
                 and freshness.conflict(node_id, name, text)
             )
         ]
+        older = {(i, n) for i, n, e, _ in ours if e.prompts not in ("", self._prompts)}
+        self.with_older_prompts = len(older.difference(chosen))
         for node_id, name in chosen:
             node = nodes[node_id]
             owner = node.columns[name] if name else node
@@ -388,6 +392,13 @@ class Provenance:
             and descriptions.may_inherit(self._context, node, name)
             and (other := freshness.conflict(node_id, name, text))
         }
+        texts = {n: self._gatherer.readable(c.description) for n, c in node.columns.items()}
+        misplaced = {
+            name: found
+            for name, text in texts.items()
+            if text and name not in conflicts
+            if (found := freshness.misplaced(node_id, name, text)) is not None
+        }
         return Findings(
             node_id,
             file,
@@ -403,6 +414,7 @@ class Provenance:
             },
             orphaned=tuple(sorted(gone)),
             conflicting=conflicts,
+            misplaced=misplaced,
             is_unknown=evidence is None,
         )
 

@@ -39,7 +39,7 @@ class CheckReport:
     @property
     def is_unsettled(self) -> bool:
         """Tell whether a table cannot be documented as a whole yet, which is no fault of a text."""
-        return any(t.not_listed or t.not_there or t.is_unknown for t in self.tables)
+        return any(t.not_listed or t.not_there or t.misplaced or t.is_unknown for t in self.tables)
 
     @property
     def coverage(self) -> float:
@@ -59,6 +59,7 @@ class CheckReport:
         unsettled = {
             "not listed": sum(len(table.not_listed) for table in self.tables),
             "not there": sum(len(table.not_there) for table in self.tables),
+            "misplaced": sum(len(table.misplaced) for table in self.tables),
             "not checked": sum(table.is_unknown for table in self.tables),
         }
         more = "".join(f", {count} {words}" for words, count in unsettled.items() if count)
@@ -104,7 +105,7 @@ class State:
     """What keeps columns, or a whole table, from being documented, and what to do."""
 
     kind: str
-    """``not listed``, ``not there`` or ``not checked``."""
+    """``not listed``, ``not there``, ``misplaced`` or ``not checked``."""
     columns: tuple[str, ...]
     remedy: str
 
@@ -119,6 +120,8 @@ def states_of(table: Findings) -> Iterator[State]:
     if table.not_there:
         remedy = "in the YAML alone; `dbt build`, or take them out"
         yield State("not there", table.not_there, remedy)
+    for column, (other, own) in sorted(table.misplaced.items()):
+        yield State("misplaced", (column,), f"has the text of {other}, but comes from {own}")
 
 
 def _sides(change: Change) -> Iterator[tuple[str, str]]:

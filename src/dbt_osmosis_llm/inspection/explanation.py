@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage
+from dbt_osmosis_llm.evidence.fitting import joined_name
 from dbt_osmosis_llm.evidence.names import plain_name
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
 from dbt_osmosis_llm.inspection.outlook import AskedRequest, Outlook
@@ -115,7 +116,9 @@ class Explanation:
         Returns:
             ``node``, ``table``, ``column``, ``type``, ``kind``, its ``verdict`` and ``why``,
             ``expression``, ``sql``, ``text``, ``text_from``, ``made_of``, ``tests``, ``tags``,
-            ``meta``, ``used_as``, ``request`` and ``asked_first``.
+            ``meta``, ``without_partner`` (its value where a joined table has no row), ``used_as``
+            (``expression`` is null where it is the column unchanged, with the same text unless
+            ``text`` has one), ``request`` and ``asked_first``.
         """
         column, lineage = self._columns[name], self._node.facts.column(name)
         asked = self._outlook.request_for(name)
@@ -131,9 +134,18 @@ class Explanation:
             "tests": list(column.tests),
             "tags": list(column.tags),
             "meta": dict(column.meta),
+            "without_partner": [
+                {"table": joined_name(self._node, passage), "value": value}
+                for passage, value in (lineage.absences if lineage else ())
+            ],
             "used_as": [
-                {"table": use.table, "column": use.column, "text": use.description or None}
-                for use in column.uses
+                {
+                    "table": use.table,
+                    "column": use.column or None,
+                    "text": use.description or None,
+                    "expression": use.expression or None,
+                }
+                for use in self._inspection.uses(self._node.unique_id, name)
             ],
             "request": self._request(asked) if asked else None,
             "asked_first": self._asked_first([asked] if asked else []),

@@ -13,7 +13,7 @@ from dbt_osmosis_llm.evidence.fingerprint import (
     table_fingerprint,
     text_hash,
 )
-from dbt_osmosis_llm.evidence.names import folded, same_name, unquoted
+from dbt_osmosis_llm.evidence.names import folded, plain_name, same_name, unquoted
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.synthesis.copying import copies
 from dbt_osmosis_llm.synthesis.lock import LockEntry, LockFile
@@ -53,6 +53,8 @@ class Findings:
     """Columns with a text of ours that do not exist any more."""
     conflicting: Mapping[str, str] = field(default_factory=dict)
     """Column to the one that it is, whose text says something else."""
+    misplaced: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Column to the one whose text it has, and the one that it is."""
     is_unknown: bool = False
     """Its SQL does not compile, so that nothing can be told of its texts."""
 
@@ -157,6 +159,48 @@ class Freshness:
             return None
         table = next(t for t in node.upstream if t.unique_id == found[0].origin_id)
         return f"{table.name}.{found[0].origin_column}"
+
+    def misplaced(self, node_id: str, column: str, text: str) -> tuple[str, str] | None:
+        """Return the column whose text a column has, and the one that it is by its SQL.
+
+        None where they are one, where the latter has no text or the same, and where that is not
+        known: by its name alone a column may well have been taken for the wrong one.
+
+        Args:
+            node_id: Of the table.
+            column: As the table has it.
+            text: Its text.
+        """
+        node = self.evidence(node_id)
+        lineage = node.facts.known_column(unquoted(column)) if node else None
+        if node is None or lineage is None or not lineage.is_plain:
+            return None
+        origins = node.origins(lineage)
+        said = {text_hash(table.text_of(name)) for table, name in origins if table}
+        others = [t for t in node.upstream if text_hash(t.text_of(column)) == text_hash(text)]
+        if not others or not said or said & {text_hash(text), text_hash("")}:
+            return None
+        roots = {self._root(t.unique_id, name) for t, name in origins if t}
+        for other in others:
+            if self._root(other.unique_id, column) not in roots:
+                table, name = next((t, name) for t, name in origins if t)
+                return f"{other.name}.{plain_name(column)}", f"{table.name}.{name}"
+        return None
+
+    def _root(self, node_id: str, column: str) -> tuple[str, str]:
+        """Return the table and column where a column begins that is passed on."""
+        seen = set()
+        while (place := (node_id, plain_name(column))) not in seen:
+            seen.add(place)
+            node = self.evidence(node_id)
+            lineage = node.facts.known_column(unquoted(column)) if node else None
+            if node is None or lineage is None or not lineage.is_plain:
+                break
+            ((table, name), *others) = node.origins(lineage)
+            if table is None or others:
+                break
+            node_id, column = table.unique_id, name
+        return node_id, plain_name(column)
 
 
 class _UnknownError(Exception):

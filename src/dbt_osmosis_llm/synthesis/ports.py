@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dbt_osmosis_llm.evidence.node import NodeEvidence
+from dbt_osmosis_llm.evidence.node import ColumnUse, NodeEvidence
 from dbt_osmosis_llm.synthesis.copying import Copy
 from dbt_osmosis_llm.synthesis.freshness import Findings
 from dbt_osmosis_llm.synthesis.plan import Missing, NodeTexts
@@ -147,6 +147,10 @@ class Inspection(Protocol):
             node_id: Of the table.
             column: Its column, or an empty name for the table's own text.
         """
+        ...
+
+    def uses(self, node_id: str, column: str) -> Sequence[ColumnUse]:
+        """Return where a column stands downstream, and what models make of it."""
         ...
 
     def findings(self) -> Iterator[Findings]:

@@ -80,6 +80,8 @@ class RunReport:
     """Which one it was looked at, as people know it, without secrets."""
     unmatched: list[str] = field(default_factory=list)
     """What of the selection matches no table."""
+    with_older_prompts: int = 0
+    """Texts of ours that a refresh left as they are, and that other prompts have brought."""
     stopped_by: LLMError | None = None
     """Why no further node was asked."""
     not_asked: int = 0
