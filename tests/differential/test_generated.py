@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dbt_osmosis_llm.evidence.fingerprint import text_hash
-from tests.differential import oracle
-from tests.differential.__main__ import play_seed
+from tests.differential import oracle, reduction
+from tests.differential.__main__ import play_seed, project_of
 from tests.differential.play import Playground
 from tests.differential.projects import Column, Entry, File, Listed, Project, Table, Tokens
 from tests.server import LoopbackServer
@@ -109,6 +109,30 @@ def test_a_lock_line_needs_its_text() -> None:
 def test_what_is_asked_twice_is_seen() -> None:
     assert list(oracle.asked_once([("orders", "id"), ("orders", "id")]))
     assert not list(oracle.asked_once([("orders", "id"), ("orders", "")]))
+
+
+def test_a_reduced_project_is_what_its_fault_needs(
+    monkeypatch: pytest.MonkeyPatch, playground: Playground
+) -> None:
+    played: list[Project] = []
+
+    def play(project: Project, _: Playground, *, until: str) -> list[oracle.Fault]:
+        played.append(project)
+        tested = [c for t in project.tables if t.entry for c in t.entry.columns if c.merges]
+        return [oracle.Fault(until, "")] if tested and project.refresh else []
+
+    monkeypatch.setattr(reduction, "play", play)
+    seed = next(s for s in range(100) if play(project_of(s), playground, until="odd"))
+    assert reduction.reduce(project_of(seed), "odd", playground)
+    small = played[-1]
+    (entry,) = (table.entry for table in small.tables if table.entry)
+    assert entry == Entry(columns=[Listed(entry.columns[0].name, merges=True)])
+    assert small.files == {path: File(path) for path in small.files}
+    assert small.refresh
+    assert not small.edits + small.options
+
+    small.refresh = False
+    assert not reduction.reduce(small, "odd", playground)
 
 
 def test_a_run_that_fails_says_why() -> None:
