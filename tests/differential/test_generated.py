@@ -7,7 +7,7 @@ import pytest
 from dbt_osmosis_llm.evidence.fingerprint import text_hash
 from tests.differential import oracle, reduction
 from tests.differential.__main__ import play_seed, project_of
-from tests.differential.play import Playground
+from tests.differential.play import Playground, play
 from tests.differential.projects import Column, Entry, File, Listed, Project, Table, Tokens
 from tests.server import LoopbackServer
 
@@ -38,6 +38,24 @@ def test_generated_projects(playground: Playground, seed: int) -> None:
 @pytest.mark.parametrize("seed", MORE_SEEDS)
 def test_more_generated_projects(playground: Playground, seed: int) -> None:
     well_played(seed, playground)
+
+
+def test_what_stars_pass_on_from_yaml_alone_is_not_missing(playground: Playground) -> None:
+    def model(name: str, parent: str, sql: str, *listed: str) -> Table:
+        origins = ((parent, "id"),)
+        column = Column("id", "copy", origins) if parent else Column("id")
+        entry = Entry(columns=[Listed(each) for each in listed])
+        reads = [parent] if parent else []
+        return Table(name, "model", [column], sql, reads, entry, "models/a.yml")
+
+    star = "select * from {{{{ ref('{}') }}}}".format
+    tables = [
+        model("orders", "", "select 1 as id", "id"),
+        model("staged", "orders", star("orders"), "id", "ghost"),
+        model("final", "staged", star("staged"), "id", "ghost"),
+    ]
+    project = Project(tables, {"models/a.yml": File("models/a.yml")}, [], Tokens())
+    assert not play(project, playground)
 
 
 BEFORE = """\
@@ -116,13 +134,13 @@ def test_a_reduced_project_is_what_its_fault_needs(
 ) -> None:
     played: list[Project] = []
 
-    def play(project: Project, _: Playground, *, until: str) -> list[oracle.Fault]:
+    def stand_in(project: Project, _: Playground, *, until: str) -> list[oracle.Fault]:
         played.append(project)
         tested = [c for t in project.tables if t.entry for c in t.entry.columns if c.merges]
         return [oracle.Fault(until, "")] if tested and project.refresh else []
 
-    monkeypatch.setattr(reduction, "play", play)
-    seed = next(s for s in range(100) if play(project_of(s), playground, until="odd"))
+    monkeypatch.setattr(reduction, "play", stand_in)
+    seed = next(s for s in range(100) if stand_in(project_of(s), playground, until="odd"))
     assert reduction.reduce(project_of(seed), "odd", playground)
     small = played[-1]
     (entry,) = (table.entry for table in small.tables if table.entry)
