@@ -58,6 +58,16 @@ def test_what_stars_pass_on_from_yaml_alone_is_not_missing(playground: Playgroun
     assert not play(project, playground)
 
 
+def test_fields_of_constants_take_no_texts_along(playground: Playground) -> None:
+    columns = [Column(name) for name in ("position", "position.lat", "position.lon")]
+    sql = """select {'lat': 1, 'lon': 2} as "position\""""
+    table = Table("places", "model", columns, sql, entry=Entry(), file="models/a.yml")
+    files = {"models/a.yml": File("models/a.yml")}
+    project = Project([table], files, [], Tokens(), edits=["rename_column"])
+    assert not play(project, playground)
+    assert "renamed.lat" in (playground.directory / "models/a.yml").read_text()
+
+
 BEFORE = """\
 models:
   # about orders

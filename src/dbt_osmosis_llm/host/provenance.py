@@ -148,6 +148,8 @@ class Provenance:
         # Any two constants are alike, and so are any two columns of which nothing is known.
         if lineage is None or lineage.kind in (ColumnKind.LITERAL, ColumnKind.UNKNOWN):
             return None
+        if lineage.kind is ColumnKind.DERIVED and not lineage.leaves:
+            return None  # a field of a constant
         if self.lock.knows(node.unique_id, name):
             return None  # it was there beside the one that is gone
         made = freshness.fingerprint(node.unique_id, name)
