@@ -109,6 +109,16 @@ def test_what_a_run_may_do_is_no_fault() -> None:
     assert rules(project, before, after) == set()
 
 
+def test_a_refreshed_text_of_ours_is_no_lost_line() -> None:
+    project, before, human, total = orders()
+    before += f"        description: >-\n          Meaning of {total}.\n"
+    after = before.replace(f"Meaning of {total}", f"New meaning of {total}")
+    assert rules(project, before, after) == {"line lost"}
+    project.refresh = True
+    assert rules(project, before, after) == set()
+    assert rules(project, before, after.replace(human, total)) >= {"human text changed"}
+
+
 def test_each_rule_sees_what_breaks_it() -> None:
     project, before, human, _ = orders()
     assert rules(project, before, before.replace("Words of", "Other words of")) == {
