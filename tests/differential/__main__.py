@@ -49,7 +49,8 @@ def main() -> int:
             for fault in faults:
                 print(f"  {fault}".replace("\n", "\n    "), flush=True)
             if arguments.reduce:
-                faults = reduce(project_of(seed), arguments.rule or faults[0].rule, playground)
+                rule = arguments.rule or faults[0].rule
+                faults = reduce(project_of(seed), rule, playground) or faults
                 print(f"  reduced: {faults[-1]}", flush=True)
             if arguments.save:
                 save(playground, arguments.save / str(seed), faults)

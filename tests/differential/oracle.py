@@ -217,7 +217,10 @@ def _not_in_order(old: list[str], new: list[str]) -> list[str]:
 
 
 def _of_changed_text(line: str, project: Project) -> bool:
-    return project.has("force-inherit-descriptions") and line.lstrip()[:1] not in ("#", "-")
+    words = tokens_in(line)
+    is_ours = bool(words) and not words & human_words(project)
+    forced = project.has("force-inherit-descriptions") and line.lstrip()[:1] not in ("#", "-")
+    return forced or (project.refresh and is_ours)
 
 
 # 4: each text is at the right column

@@ -639,6 +639,7 @@ class Generator:
         if entry.columns and not is_open("twice") and self._one_in(10):
             again = self._random.choice(entry.columns).name
             entry.columns.append(self._listed(table, again))
+            _without_doubled_tests(entry.columns)
         return entry
 
     def _listed(self, table: Table, name: str) -> Listed:
@@ -662,6 +663,14 @@ class Generator:
         listed.flow = self._one_in(10) and not listed.extras
         listed.merges = not listed.extras and not listed.flow and self._one_in(12)
         return listed
+
+
+def _without_doubled_tests(columns: list[Listed]) -> None:
+    """Take the tests out of a last column that another entry of its name has: dbt refuses two."""
+    *others, last = columns
+    tested = {c.name for c in others if any("data_tests" in extra for extra in c.extras)}
+    if last.name in tested:
+        last.extras = [extra for extra in last.extras if "data_tests" not in extra]
 
 
 _COLUMN_EXTRAS = (

@@ -130,6 +130,14 @@ def test_generated_texts_go_on_through_renames() -> None:
     assert not any(outcome.inherited for outcome in report.outcomes)
 
 
+def test_what_the_model_could_not_tell_takes_no_text_by_name() -> None:
+    made = project()
+    made.unknown = {"c": {"x"}, "b": {"x"}}
+    Engine(MockLLMClient(telling), Prompts()).run(made)  # type: ignore[arg-type]
+    assert made.columns["b"] == {"a_id": "id of a.", "x": ""}
+    assert made.columns["c"] == {"key": "id of a.", "x": "", "y": "y of c."}
+
+
 def test_without_copying_names_decide_as_dbt_osmosis_has_it() -> None:
     made = project()
     Engine(MockLLMClient(telling), Prompts(), copies=False).run(made)  # type: ignore[arg-type]

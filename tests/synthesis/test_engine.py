@@ -42,6 +42,8 @@ class MemoryProject:
         self.descriptions = dict.fromkeys(columns, "")
         self.inherited: dict[str, list[str]] = {node_id: [] for node_id in columns}
         self.sql = dict.fromkeys(columns, "select 1")
+        self.unknown: dict[str, set[str]] = {}
+        """Columns that stay empty and are not asked for."""
 
     def node_ids(self) -> Sequence[str]:
         return list(self.columns)
@@ -75,11 +77,15 @@ class MemoryProject:
         return ()
 
     def missing(self, node_id: str) -> Missing:
-        columns = tuple(name for name, text in self.columns[node_id].items() if not text)
+        unknown = self.unknown.get(node_id, set())
+        columns = tuple(name for name in self._empty(node_id) if name not in unknown)
         return Missing(not self.descriptions[node_id], columns)
 
+    def _empty(self, node_id: str) -> Sequence[str]:
+        return [name for name, text in self.columns[node_id].items() if not text]
+
     def inherit(self, node_id: str, keep_out: Collection[str] = ()) -> None:
-        for name in self.missing(node_id).columns:
+        for name in self._empty(node_id):
             if name in keep_out:
                 continue
             for ancestor in sorted(self.ancestors(node_id)):

@@ -255,13 +255,14 @@ class HostProject:
         # A column may be newer than the table in the warehouse.
         sql, facts = self.queries.query(node) if known else self.queries.declared(node)
         shows_all = facts.is_complete or (bool(known) and (sql is None or bool(facts.columns)))
-        return tuple(
-            name
-            for name in lacking
-            if plain_name(name) not in known
-            and facts.column(plain_name(name)) is None
-            and (shows_all or self.provenance.is_not_there(node_id, name))
-        )
+
+        def is_absent(name: str) -> bool:
+            if facts.column(plain_name(name)) is None:
+                return shows_all or self.provenance.is_not_there(node_id, name)
+            # A star over a table gives all that the table lists, be it there or not.
+            return not known and self.provenance.is_not_there(node_id, name, unchanged=True)
+
+        return tuple(n for n in lacking if plain_name(n) not in known and is_absent(n))
 
     # Texts that need no model
 

@@ -151,6 +151,8 @@ class Provenance:
         # Any two constants are alike, and so are any two columns of which nothing is known.
         if lineage is None or lineage.kind in (ColumnKind.LITERAL, ColumnKind.UNKNOWN):
             return None
+        if lineage.kind is ColumnKind.DERIVED and not lineage.leaves:
+            return None  # a field of a constant
         if self.lock.knows(node.unique_id, name):
             return None  # it was there beside the one that is gone
         made = freshness.fingerprint(node.unique_id, name)
@@ -227,10 +229,18 @@ class Provenance:
         """Remember the columns that the warehouse lacks: without it nobody could tell later."""
         self._not_there.setdefault(node_id, set()).update(columns)
 
-    def is_not_there(self, node_id: str, column: str) -> bool:
-        """Tell whether a column was in no warehouse when a run last looked."""
+    def is_not_there(self, node_id: str, column: str, *, unchanged: bool = False) -> bool:
+        """Tell whether a column was in no warehouse when a run last looked.
+
+        Args:
+            node_id: Of the table.
+            column: Its column.
+            unchanged: And what the project says of it is what it was then.
+        """
         entry = self.lock.unknown(node_id, column)
-        return entry is not None and not entry.model
+        if entry is None or entry.model:
+            return False
+        return not (unchanged and self._freshness.change(node_id, column, entry))
 
     def is_unknown(self, node_id: str, column: str) -> bool:
         """Tell whether the same model could not write a text from the same evidence before."""

@@ -300,8 +300,11 @@ class Engine:
             missing = project.missing(node_id)
         if missing.columns or project.may_change(node_id):
             keep_out: set[str] = set()
-            if evidence:
-                keep_out = decided_by_lineage(evidence, missing.columns, self._selected)
+            if self._copies:
+                evidence = evidence or project.evidence(node_id)
+                # Not of what is missing alone: what the model could not tell is empty, too.
+                names = [column.name for column in evidence.columns]
+                keep_out = decided_by_lineage(evidence, names, self._selected)
             project.inherit(node_id, keep_out)
         taken = project.inherited_columns(node_id)
         outcome.inherited = tuple(name for name in taken if name not in outcome.copied)
