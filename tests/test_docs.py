@@ -343,7 +343,7 @@ def test_the_picture_of_a_column_shows_what_explain_says(shop: Shop) -> None:
 
     column = told("fct_orders", "item_count", "--prompt")
     staged = told("stg_pos__order_items", "quantity")
-    assert f"{column['kind']}: {column['expression']}" in drawn
+    assert f"{column['kind']} over int_order_items_summed: {column['expression']}" in drawn
     assert column["why"] in drawn
     assert staged["why"].removeprefix("waits: ") in drawn
     assert told("pos.order_items", "quantity")["why"] in drawn

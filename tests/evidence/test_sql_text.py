@@ -11,6 +11,7 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import TokenError
 
 from dbt_osmosis_llm.evidence.sql_text import (
+    as_people_write,
     cut_sql,
     mask_personal_data,
     mask_personal_data_in_text,
@@ -291,3 +292,19 @@ def test_time_is_linear(piece: str) -> None:
         tidy_sql(sql)
         mask_personal_data(sql)
         mask_personal_data_in_text(sql)
+
+
+@pytest.mark.parametrize(
+    ("printed", "people"),
+    [
+        ("NOT a.x IS NULL", "a.x IS NOT NULL"),
+        ("NOT x IN (1, 2) AND NOT y LIKE 'a'", "x NOT IN (1, 2) AND y NOT LIKE 'a'"),
+        ("CAST(GET_PATH(v, 'a.b') AS INT)", "CAST(v:a.b AS INT)"),
+        ("IFF(b = 0 AND NOT a IS NULL, 0, a / b)", "DIV0(a, b)"),
+        ("IFF(b = 0 AND NOT a IS NULL, 0, b / a)", "IFF(b = 0 AND a IS NOT NULL, 0, b / a)"),
+        ("IFF(a IS NULL, 0, a)", "ZEROIFNULL(a)"),
+        ("NOT (a OR b)", "NOT (a OR b)"),
+    ],
+)
+def test_printed_sql_is_shown_as_people_write_it(printed: str, people: str) -> None:
+    assert as_people_write(printed) == people

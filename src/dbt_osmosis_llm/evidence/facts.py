@@ -173,11 +173,13 @@ class QueryFacts:
         if found is not None or not rest or (whole := entry(column, self.columns)) is None:
             return found
         expression = whole.expression and f"({whole.expression}).{rest}"
+        empty = tuple(one for one in whole.absences if one.value.upper() == "NULL")
+        whole = replace(whole, fixed="", casts=(), absences=empty)
         if whole.is_plain:
             fields = tuple(Leaf(leaf.relation, f"{leaf.column}.{rest}") for leaf in whole.leaves)
             return replace(whole, name=name, expression=expression, leaves=fields)
-        is_known = whole.kind is not ColumnKind.UNKNOWN
-        kind = ColumnKind.DERIVED if is_known else ColumnKind.UNKNOWN
+        stays = whole.kind in (ColumnKind.UNKNOWN, ColumnKind.LITERAL)
+        kind = whole.kind if stays else ColumnKind.DERIVED
         return replace(whole, name=name, expression=expression, kind=kind)
 
     def expressions_of(self, keys: Iterable[str]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from dbt_osmosis_llm.evidence.facts import CUT_MARK, ColumnLineage
 from dbt_osmosis_llm.evidence.fitting import changes_type, difference
 from dbt_osmosis_llm.evidence.names import folded, plain_name
 from dbt_osmosis_llm.evidence.node import ColumnUse, NodeEvidence
+from dbt_osmosis_llm.evidence.sql_text import as_people_write
 
 _MAX_READERS = 10
 """Models read for what they make of one table."""
@@ -25,6 +26,8 @@ _MAX_TABLES = 24
 _MAX_EXPRESSIONS = 3
 _MAX_EXPRESSION_CHARS = 160
 _MAX_TEXTS = 3
+_OF_VALUES = ("one of ", "found in ")
+"""How tests begin that say something of the values, wherever the column stands."""
 _JOINED = "joined with "
 _LITERAL = re.compile(r"'[^']+'")
 
@@ -46,6 +49,7 @@ class Families:
         readers: Returns the models that read a table, in a fixed order.
         node_of: Returns a model with its facts and the names of the tables that it reads.
         told: Returns what people say of a column, empty where they say nothing.
+        tests: Returns what the tests of a column say, in words.
     """
 
     def __init__(
@@ -53,10 +57,12 @@ class Families:
         readers: Callable[[str], Sequence[str]],
         node_of: Callable[[str], NodeEvidence],
         told: Callable[[str, str], str],
+        tests: Callable[[str, str], Sequence[str]],
     ) -> None:
         self._readers = readers
         self._node_of = node_of
         self._told = told
+        self._tests = tests
         self._edges: dict[str, dict[tuple[str, str], list[_Edge]]] = {}
         self._names: dict[str, str] = {}
 
@@ -88,15 +94,22 @@ class Families:
                     elif (reader, plain_name(edge.column)) not in seen:
                         seen.add((reader, plain_name(edge.column)))
                         waiting.append((reader, edge.column))
-                        members.append(
-                            ColumnUse(label, edge.column, self._told(reader, edge.column))
-                        )
+                        members.append(self._member(reader, edge.column))
         described = [member for member in members if member.description][:_MAX_TEXTS]
         others = [member for member in members if not member.description]
         telling = sorted(made.values(), key=_how_telling) if with_expressions else []
         joins = [use for use in telling if use.expression.startswith(_JOINED)]
         telling = [use for use in telling if use not in joins[1:]]
         return (*described, *others, *telling[:_MAX_EXPRESSIONS])
+
+    def _member(self, node_id: str, column: str) -> ColumnUse:
+        tests = self._tests(node_id, column)
+        return ColumnUse(
+            self._names[node_id],
+            column,
+            self._told(node_id, column),
+            tests=tuple(test for test in tests if test.startswith(_OF_VALUES)),
+        )
 
     def _edges_of(self, reader: str) -> dict[tuple[str, str], list[_Edge]]:
         if reader not in self._edges:
@@ -134,7 +147,10 @@ def _made_of_it(node: NodeEvidence, name: str, lineage: ColumnLineage) -> str:
         words = difference(node, name, lineage)
         if words or not changes_type(lineage):
             return words and f"the same, {words}"
-    return fit(lineage.expression or "", _MAX_EXPRESSION_CHARS, CUT_MARK) or "something"
+    return (
+        fit(as_people_write(lineage.expression or ""), _MAX_EXPRESSION_CHARS, CUT_MARK)
+        or "something"
+    )
 
 
 def _how_telling(use: ColumnUse) -> tuple[int, int, str, str]:

@@ -22,6 +22,8 @@ from dbt_osmosis_llm.evidence.sql_text import (
     without_control_characters,
 )
 
+EPHEMERAL_PREFIX = "__dbt__cte__"
+"""Of the names of CTEs as which dbt puts ephemeral models into SQL."""
 _INVISIBLE = re.compile(
     "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
 )
@@ -82,6 +84,8 @@ class ColumnUse:
     """Its text as people wrote it, empty when it has none."""
     expression: str = ""
     """Empty where it is the very column."""
+    tests: tuple[str, ...] = ()
+    """What tests say there of its values."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,11 @@ class UpstreamTable:
     def text_of(self, column: str) -> str:
         """Return a column's text, whatever the case of its name."""
         return entry(column, self.columns) or ""
+
+
+def is_inlined(table: UpstreamTable) -> bool:
+    """Tell whether a table is an ephemeral model, which stands in the SQL as a CTE."""
+    return table.relation.startswith(EPHEMERAL_PREFIX)
 
 
 @dataclass(frozen=True)

@@ -318,14 +318,24 @@ def _comment_end(sql: str, start: int, *, nested: bool) -> int | None:
     return None
 
 
-_NEGATED = re.compile(
-    r"\bNOT ([\w.]+) (?:IS (NULL|TRUE|FALSE)\b|(IN|LIKE|ILIKE|BETWEEN)\b)", re.IGNORECASE
-)
-
-
-def as_people_negate(sql: str) -> str:
-    """Return SQL with ``x IS NOT NULL`` for ``NOT x IS NULL``, as the parser prints it."""
-    return _NEGATED.sub(
-        lambda found: f"{found[1]} IS NOT {found[2]}" if found[2] else f"{found[1]} NOT {found[3]}",
-        sql,
+_AS_PRINTED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), people)
+    for pattern, people in (
+        (
+            r"\bIFF\((?P<by>[\w.]+) = 0 AND NOT (?P<of>[\w.]+) IS NULL, 0, (?P=of) / (?P=by)\)",
+            r"DIV0(\g<of>, \g<by>)",
+        ),
+        (r"\bIFF\((?P<of>[\w.]+) IS NULL, 0, (?P=of)\)", r"ZEROIFNULL(\g<of>)"),
+        (r"\bGET_PATH\(([\w.]+), '([\w.\[\]]+)'\)", r"\1:\2"),
+        (r"\bNOT ([\w.]+) IS (NULL|TRUE|FALSE)\b", r"\1 IS NOT \2"),
+        (r"\bNOT ([\w.]+) (IN|LIKE|ILIKE|BETWEEN)\b", r"\1 NOT \2"),
     )
+)
+"""What the parser's printer makes of SQL, and what people write in its place."""
+
+
+def as_people_write(sql: str) -> str:
+    """Return printed SQL in the forms that people write: ``x IS NOT NULL``, ``payload:device``."""
+    for printed, people in _AS_PRINTED:
+        sql = printed.sub(people, sql)
+    return sql

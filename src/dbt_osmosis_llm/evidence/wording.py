@@ -17,9 +17,15 @@ from dbt_osmosis_llm.evidence.cutting import cut, one_line
 from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage, Join, QueryFacts, Step
 from dbt_osmosis_llm.evidence.fitting import difference, joined_name, misfit_words
 from dbt_osmosis_llm.evidence.names import folded, same_name
-from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence, framed
+from dbt_osmosis_llm.evidence.node import (
+    EPHEMERAL_PREFIX,
+    ColumnEvidence,
+    NodeEvidence,
+    framed,
+    is_inlined,
+)
 from dbt_osmosis_llm.evidence.sql_text import (
-    as_people_negate,
+    as_people_write,
     cut_sql,
     mask_personal_data,
     tidy_sql,
@@ -146,7 +152,7 @@ def _column_block(node: NodeEvidence, name: str, told: set[tuple[str, str]]) -> 
         if expression and kind is not ColumnKind.PASS:
             steps = ", ".join(map(_step_name, lineage.over)) if lineage else ""
             over = f" over {steps}" if steps else ""
-            parts.append(f"{kind.value}{over}: {as_people_negate(expression)}")
+            parts.append(f"{kind.value}{over}: {as_people_write(expression)}")
     told_above = []
     for table, leaf_column, text in leaves:
         leaf = (table, folded(leaf_column))
@@ -176,6 +182,7 @@ def _column_block(node: NodeEvidence, name: str, told: set[tuple[str, str]]) -> 
 def _uses(column: ColumnEvidence) -> Iterator[str]:
     """Yield where a column stands downstream, and what is made of it."""
     also = []
+    said = set(column.tests)
     for use in column.uses:
         place = f"{use.table}.{use.column}" if use.column else use.table
         if use.expression:
@@ -188,6 +195,10 @@ def _uses(column: ColumnEvidence) -> Iterator[str]:
         more = f" and {len(also) - _MAX_PLACES} more" if len(also) > _MAX_PLACES else ""
         yield f"also in: {', '.join(also[:_MAX_PLACES])}{more}"
     for use in column.uses:
+        for test in use.tests:
+            if test not in said:
+                said.add(test)
+                yield f"tested in {use.table}: {test}"
         if use.expression:
             place = f"{use.table}.{use.column}" if use.column else use.table
             yield f"used in {place}: {use.expression}"
@@ -217,8 +228,8 @@ def _value(literal: str) -> str:
 
 
 def _step_name(name: str) -> str:
-    """Return what people call a step: dbt puts ephemeral models in as CTEs of such names."""
-    return name.removeprefix("__dbt__cte__")
+    """Return what people call a step."""
+    return name.removeprefix(EPHEMERAL_PREFIX)
 
 
 def _context_lines(node: NodeEvidence, asked: Sequence[str]) -> Iterator[Line]:
@@ -346,6 +357,8 @@ def _upstream_lines(
     # Where it is known what the columns are made of, what the SQL does not name is nothing to them.
     is_known = bool(node.facts.columns) and all(map(node.facts.known_column, asked))
     for table in node.upstream:
+        if is_inlined(table) and not table.description and not any(table.columns.values()):
+            continue  # its SQL stands among the CTEs, and that is all there is of it
         text = f": {_on_one_line(table.description)}" if table.description else ""
         yield Line(f"{table.name}{text}")
         lines = []

@@ -201,7 +201,11 @@ class Gatherer:
         def told(node_id: str, column: str) -> str:
             return texts(node_id).get(plain_name(column), "")
 
-        return Families(lambda uid: self._models_reading.get(uid, ()), self._as_reader, told)
+        def tests(node_id: str, column: str) -> Sequence[str]:
+            return promises_of_column(column, self._tests_of.get(node_id, []), ())
+
+        readers = self._models_reading
+        return Families(lambda uid: readers.get(uid, ()), self._as_reader, told, tests)
 
     def _as_reader(self, node_id: str) -> NodeEvidence:
         """Return a model with what decides what it makes of the columns that it reads."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+from dbt_osmosis_llm.evidence.node import EPHEMERAL_PREFIX
 from dbt_osmosis_llm.host import descriptions
 from dbt_osmosis_llm.llm.redaction import redact_secrets
 
@@ -95,7 +96,7 @@ def display_name(node: Any) -> str:
 def relation_of(node: Any) -> str:
     """Return how compiled SQL names a table, without quotes."""
     if is_ephemeral(node):
-        return f"__dbt__cte__{node.name}"  # as dbt names it; no real table has this name
+        return f"{EPHEMERAL_PREFIX}{node.name}"  # no real table has this name
     return re.sub(r'["`\[\]]', "", node.relation_name or node.name)
 
 

@@ -152,7 +152,7 @@ class Provenance:
         if lineage is None or lineage.kind in (ColumnKind.LITERAL, ColumnKind.UNKNOWN):
             return None
         if lineage.kind is ColumnKind.DERIVED and not lineage.leaves:
-            return None  # a field of a constant
+            return None  # of no column at all, as a field of a constant or a random number
         if self.lock.knows(node.unique_id, name):
             return None  # it was there beside the one that is gone
         made = freshness.fingerprint(node.unique_id, name)

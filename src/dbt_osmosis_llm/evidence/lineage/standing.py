@@ -23,7 +23,7 @@ from dbt_osmosis_llm.evidence.lineage.grain import (
 )
 from dbt_osmosis_llm.evidence.lineage.relation import TAG, Definition, Shape
 from dbt_osmosis_llm.evidence.lineage.syntax import conjuncts, core_of
-from dbt_osmosis_llm.evidence.sql_text import as_people_negate
+from dbt_osmosis_llm.evidence.sql_text import as_people_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,12 +106,12 @@ class Standing:
                 continue
             values = (str(literal.this) for literal in node.find_all(exp.Literal))
             if text := self._writer.best(node):
-                yield Restriction(as_people_negate(text), leaves, tuple(dict.fromkeys(values)))
+                yield Restriction(as_people_write(text), leaves, tuple(dict.fromkeys(values)))
 
     def filters(self) -> tuple[str, ...]:
         """The filters that all rows have passed."""
         texts = map(self._writer.best, self._filters)
-        return unique(as_people_negate(text) for text in texts if text)
+        return unique(as_people_write(text) for text in texts if text)
 
     def equalities(self) -> Iterator[tuple[Leaf, Leaf]]:
         """The columns of tables that are joined with each other."""
@@ -185,7 +185,7 @@ class Standing:
         return text.partition("ORDER BY ")[2] or "any"
 
     def _short(self, node: exp.Expr) -> str:
-        return fit(as_people_negate(self._writer.local(node)), _MAX_CONDITION_LENGTH, CUT_MARK)
+        return fit(as_people_write(self._writer.local(node)), _MAX_CONDITION_LENGTH, CUT_MARK)
 
 
 def _branches(definition: Definition) -> Iterator[Definition]:
