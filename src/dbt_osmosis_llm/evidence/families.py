@@ -19,7 +19,7 @@ from dbt_osmosis_llm.evidence.names import folded, plain_name
 from dbt_osmosis_llm.evidence.node import ColumnUse, NodeEvidence
 from dbt_osmosis_llm.evidence.sql_text import as_people_write
 
-_MAX_READERS = 10
+MAX_READERS = 10
 """Models read for what they make of one table."""
 _MAX_TABLES = 24
 """Looked at for one column."""
@@ -84,7 +84,7 @@ class Families:
         tables = 0
         while waiting and tables < _MAX_TABLES:
             table_id, name = waiting.popleft()
-            for reader in self._readers(table_id)[:_MAX_READERS]:
+            for reader in self._readers(table_id)[:MAX_READERS]:
                 tables += 1
                 for edge in self._edges_of(reader).get((table_id, plain_name(name)), ()):
                     label = self._names[reader]

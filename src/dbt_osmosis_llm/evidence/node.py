@@ -35,9 +35,11 @@ _FRAME = re.compile(
 
 
 def _masked_use(use: ColumnUse) -> ColumnUse:
-    expression = mask_personal_data(use.expression)
     return replace(
-        use, description=mask_personal_data_in_text(use.description), expression=expression
+        use,
+        description=mask_personal_data_in_text(use.description),
+        expression=mask_personal_data(use.expression),
+        tests=tuple(map(mask_personal_data_in_text, use.tests)),
     )
 
 

@@ -324,11 +324,9 @@ def _left_out(node: NodeEvidence) -> list[str]:
         return []
     table = node.upstream_table(facts.relations[0])
     read = {folded(leaf.column) for c in facts.columns.values() for leaf in c.leaves}
-    return (
-        [name for name in table.columns if folded(name) not in read][:_MAX_CONDITIONS]
-        if (table is not None and len(node.upstream) == 1)
-        else []
-    )
+    if table is None or len(node.upstream) != 1:
+        return []
+    return [name for name in table.columns if folded(name) not in read][:_MAX_CONDITIONS]
 
 
 def _some(conditions: Sequence[str]) -> str:

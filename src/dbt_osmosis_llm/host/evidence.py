@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS, QueryFacts
-from dbt_osmosis_llm.evidence.families import Families
+from dbt_osmosis_llm.evidence.families import MAX_READERS, Families
 from dbt_osmosis_llm.evidence.names import folded, plain_name, unquoted
 from dbt_osmosis_llm.evidence.node import (
     ColumnEvidence,
@@ -204,8 +204,13 @@ class Gatherer:
         def tests(node_id: str, column: str) -> Sequence[str]:
             return promises_of_column(column, self._tests_of.get(node_id, []), ())
 
-        readers = self._models_reading
-        return Families(lambda uid: readers.get(uid, ()), self._as_reader, told, tests)
+        def readers(node_id: str) -> Sequence[str]:
+            found = self._models_reading.get(node_id, ())
+            if len(found) <= MAX_READERS:
+                return found
+            return sorted(found, key=lambda uid: not texts(uid))  # those that say something first
+
+        return Families(readers, self._as_reader, told, tests)
 
     def _as_reader(self, node_id: str) -> NodeEvidence:
         """Return a model with what decides what it makes of the columns that it reads."""
