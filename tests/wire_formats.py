@@ -413,8 +413,12 @@ def objects(schema: Any) -> list[dict[str, Any]]:
         return [found for item in schema for found in objects(item)]
     if not isinstance(schema, dict):
         return []
-    here = [schema] if isinstance(schema.get("properties"), dict) else []
-    return here + [found for value in schema.values() for found in objects(value)]
+    properties = schema.get("properties")
+    if not isinstance(properties, dict):
+        return [found for value in schema.values() for found in objects(value)]
+    # By their values: a property may be called `properties`, too.
+    others = [value for key, value in schema.items() if key != "properties"]
+    return [schema, *objects([*properties.values(), *others])]
 
 
 def _is_strict(node: Mapping[str, Any]) -> bool:
