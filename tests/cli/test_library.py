@@ -142,15 +142,14 @@ SOURCES = {
     "raw.loans.id": (
         "also in: stg_loans.loan_id, stg_loans_typed.loan_key, fct_calendar_loans.loan_id,"
         " fct_loans.loan_id and 3 more",
-        "used in fct_renewals.previous_loan_id: the same, of stg_loans joined as previous"
-        " (loan.renewed_from_id = previous.loan_id)",
+        "used in dim_members: joined with stg_fines.loan_id",
     ),
     "raw.loans.borrower_id": (
         "said of it as stg_loans.borrower_id: Person who borrowed the book.",
         "used in fct_loans: joined with stg_people.person_id",
     ),
     "raw.loans.librarian_id": ("also in: stg_loans, fct_loans",),
-    "raw.loans.returned_at": ("used in int_open_loans: where returned_at IS NULL",),
+    "raw.loans.returned_at": ("used in fct_open_loans: where stg_loans.returned_at IS NULL",),
     "raw.loans.priority": (
         "also in: stg_loans, fct_loans",
         "used in fct_loans.urgency: CASE WHEN stg_loans.priority = 1 THEN 'urgent'"
@@ -469,28 +468,14 @@ def pairs_past_a_text_of_a_person(library: Library) -> list[tuple[str, str]]:
     return [pair for pair in also_in(library) if pair[0] in described]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="`also in` names ephemeral models, which get no text: Families.uses takes every reader",
-)
 def test_no_text_is_asked_to_fit_an_ephemeral_model(library: Library) -> None:
     assert pairs_with_ephemeral_models(library) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="`also in` names tables that take over the text of a person further up, not the one "
-    "asked for: Families.uses goes on past a column that is described",
-)
 def test_no_text_is_asked_to_fit_what_takes_over_a_text_of_a_person(library: Library) -> None:
     assert pairs_past_a_text_of_a_person(library) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="`used in stg_loans_typed.has_priority: the same, its name adds 'has'` of a number cast "
-    "to BOOLEAN: _made_of_it says what differs first, and so never the cast",
-)
 def test_what_is_cast_to_another_type_is_not_called_the_same(library: Library) -> None:
     (line,) = [one for one in library.evidence("raw.loans.priority") if "has_priority" in one]
     assert "the same" not in line

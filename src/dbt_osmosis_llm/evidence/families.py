@@ -80,10 +80,12 @@ class Families:
         """
         members: list[ColumnUse] = []
         made: dict[str, ColumnUse] = {}
-        waiting, seen = deque([(node_id, column)]), {(node_id, plain_name(column))}
+        # Behind a text of a person it is that one which goes on.
+        waiting = deque([(node_id, column, False)])
+        seen = {(node_id, plain_name(column))}
         tables = 0
         while waiting and tables < _MAX_TABLES:
-            table_id, name = waiting.popleft()
+            table_id, name, is_told = waiting.popleft()
             for reader in self._readers(table_id)[:MAX_READERS]:
                 tables += 1
                 for edge in self._edges_of(reader).get((table_id, plain_name(name)), ()):
@@ -93,8 +95,9 @@ class Families:
                         made.setdefault(edge.expression, use)
                     elif (reader, plain_name(edge.column)) not in seen:
                         seen.add((reader, plain_name(edge.column)))
-                        waiting.append((reader, edge.column))
-                        members.append(self._member(reader, edge.column))
+                        member = self._member(reader, edge.column)
+                        members += [] if is_told else [member]
+                        waiting.append((reader, edge.column, is_told or bool(member.description)))
         described = [member for member in members if member.description][:_MAX_TEXTS]
         others = [member for member in members if not member.description]
         telling = sorted(made.values(), key=_how_telling) if with_expressions else []
@@ -143,10 +146,9 @@ def _all_edges(node: NodeEvidence) -> Iterator[tuple[tuple[str, str], _Edge]]:
 
 def _made_of_it(node: NodeEvidence, name: str, lineage: ColumnLineage) -> str:
     """Return what a column is that is not just its origin, empty where it is."""
-    if lineage.is_plain:
+    if lineage.is_plain and not changes_type(lineage):
         words = difference(node, name, lineage)
-        if words or not changes_type(lineage):
-            return words and f"the same, {words}"
+        return words and f"the same, {words}"
     return (
         fit(as_people_write(lineage.expression or ""), _MAX_EXPRESSION_CHARS, CUT_MARK)
         or "something"

@@ -26,7 +26,14 @@ from dbt_osmosis_llm.evidence.promises import (
 )
 from dbt_osmosis_llm.evidence.sample import read_values
 from dbt_osmosis_llm.host import compat, descriptions
-from dbt_osmosis_llm.host.nodes import HOST_META, JINJA, Nodes, display_name, relation_of
+from dbt_osmosis_llm.host.nodes import (
+    HOST_META,
+    JINJA,
+    Nodes,
+    display_name,
+    is_ephemeral,
+    relation_of,
+)
 from dbt_osmosis_llm.host.queries import Queries
 from dbt_osmosis_llm.host.unrendered import Literals
 from dbt_osmosis_llm.llm.redaction import MASK, redact_secrets
@@ -246,10 +253,12 @@ class Gatherer:
 
     @cached_property
     def _models_reading(self) -> dict[str, list[str]]:
+        """The models that can get texts and read a table, be it through ephemeral ones."""
         readers: dict[str, list[str]] = {}
-        for uid in sorted(self._nodes.by_id):
-            if self._nodes.by_id[uid].resource_type == "model":
-                for parent in self._nodes.parents(self._nodes.by_id[uid]):
+        for uid, node in sorted(self._nodes.by_id.items()):
+            is_written = descriptions.is_written(self._context, node)
+            if node.resource_type == "model" and is_written and not is_ephemeral(node):
+                for parent in self._nodes.tables_read(node):
                     readers.setdefault(parent, []).append(uid)
         return readers
 
