@@ -32,7 +32,6 @@ from dbt_osmosis_llm.evidence.lineage.grain import (
     group_by,
     group_keys,
     joins,
-    own_names,
     reached,
     row_number_partition,
     rows_text,
@@ -106,7 +105,7 @@ def read_query(
         if statement is None:
             return EMPTY_FACTS
         facts = _facts(statement, reading, schema or {})
-        return replace(facts, has_outer_join=True) if _OUTER_MARK.search(sql) else facts
+        return _without_joins(facts) if _OUTER_MARK.search(sql) else facts
     except Exception as error:  # noqa: BLE001  # sqlglot raises any class on SQL it does not know
         if not _is_of_sqlglot(error):
             return _failed(error)
@@ -114,6 +113,16 @@ def read_query(
         return EMPTY_FACTS
     finally:
         _quiet.reading = False
+
+
+def _without_joins(facts: QueryFacts) -> QueryFacts:
+    """Return the facts without those for which it has to be known which joins are outer ones."""
+    columns = {
+        name: replace(column, passages=(), absences=(), fixed="")
+        for name, column in facts.columns.items()
+    }
+    known = MappingProxyType(columns)
+    return replace(facts, columns=known, filters=(), restrictions=(), has_outer_join=True)
 
 
 def _is_of_sqlglot(error: Exception) -> bool:
@@ -256,10 +265,10 @@ def _facts(statement: exp.Expr, dialect: Dialect, schema: Schema) -> QueryFacts:
         steps=tuple(standing.steps()),
         equalities=tuple(dict.fromkeys(standing.equalities())),
         joins=tuple(joins(parts, writer)),
-        group_by=own_names(group_by(rows.part, writer), rows, writer),
+        group_by=group_by(rows, writer),
         distinct=distinct(rows.part),
         set_operations=tuple(operator for part in parts for operator in part.operators),
-        row_number_partition=own_names(row_number_partition(rows.part, writer), rows, writer),
+        row_number_partition=row_number_partition(rows, writer),
         groupings=unique(", ".join(group_keys(part, writer)) for part in parts),
         rows=deciding((rows.part,) if rows.part else ()),
         has_outer_join=any(part.has_outer_join for part in all_parts),

@@ -5,6 +5,7 @@ SQL's three values of logic for the few forms that people write; of anything els
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,12 @@ from dbt_osmosis_llm.evidence.lineage.relation import TAG, Definition, Part, Sha
 from dbt_osmosis_llm.evidence.lineage.syntax import conjuncts, core_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dbt_osmosis_llm.evidence.lineage.relation import Entry
+
+    Value = exp.Expr
+    """A literal, a boolean or `NULL`; None where nothing is known."""
 
 NULL = exp.Null()
 _TRUE, _FALSE = exp.Boolean(this=True), exp.Boolean(this=False)
@@ -62,11 +66,9 @@ _COMPARED: dict[type[Any], Callable[[float, float], bool]] = {
     exp.LT: operator.lt,
     exp.LTE: operator.le,
 }
+_TOTALS = (exp.Cube, exp.GroupingSets, exp.Rollup)
 _OF_NO_VALUES = (exp.Avg, exp.Max, exp.Min, exp.Sum)
 """Aggregates that are null where all values are."""
-
-Value = exp.Expr
-"""A literal, a boolean or `NULL`; None where nothing is known."""
 
 
 class _Evaluator:
@@ -79,6 +81,7 @@ class _Evaluator:
     def __init__(self, known: Callable[[Definition], Value | None]) -> None:
         self._known = known
         self._depth = 0
+        self._made: dict[tuple[object, Definition], Value | None] = {}
 
     def definition(self, definition: Definition) -> Value | None:
         """The value of a column."""
@@ -87,9 +90,16 @@ class _Evaluator:
             if (value := self._known(at)) is not None:
                 return value
             definition, at = at, at.base
+        return self.made(definition)
+
+    def made(self, definition: Definition, where: object = None) -> Value | None:
+        """The value of a column by the expression that makes it, found once for each place."""
         if definition.shape is Shape.UNION or definition.local is None or definition.too_deep:
             return None
-        return self.node(definition.local)
+        key = (where, definition)
+        if key not in self._made:
+            self._made[key] = self.node(definition.local)
+        return self._made[key]
 
     def node(self, node: exp.Expr) -> Value | None:
         """The value of an expression."""
@@ -100,6 +110,14 @@ class _Evaluator:
             return self._value(core_of(node))
         finally:
             self._depth -= 1
+
+    def rejects(self, condition: exp.Expr) -> bool:
+        """Whether a condition does not hold."""
+        condition = core_of(condition)
+        value = self.node(condition)
+        if value is None and isinstance(condition, exp.In):  # false or null, by what is in the list
+            return _is_null(self.node(condition.this))
+        return _is_truth_value(value) and not _holds(value)
 
     def _value(self, node: exp.Expr) -> Value | None:  # one form each
         if isinstance(node, exp.Column):
@@ -119,19 +137,18 @@ class _Evaluator:
             return self._case(node)
         if isinstance(node, exp.If):
             condition = self.node(node.this)
-            if condition is None:
+            if not _is_truth_value(condition):
                 return None
-            chosen = _truth(condition)
-            branch = node.args.get("true" if chosen else "false")
+            branch = node.args.get("true" if _holds(condition) else "false")
             return self.node(branch) if branch is not None else NULL
         if isinstance(node, (exp.EQ, exp.NEQ)):
             value = _equal(self.node(node.this), [self.node(node.expression)])
             return _not(value) if isinstance(node, exp.NEQ) else value
         if isinstance(node, exp.In):
-            value = self.node(node.this)
-            is_list = not (node.args.get("query") or node.args.get("unnest"))
-            others = [self.node(other) for other in node.expressions] if is_list else [None]
-            return _equal(value, others)
+            if not node.expressions:  # of a query or an array, which may be empty
+                return None
+            others = [self.node(other) for other in node.expressions]
+            return _equal(self.node(node.this), others)
         if isinstance(node, exp.Count):
             is_null = not isinstance(node.this, exp.Star) and _is_null(self.node(node.this))
             return exp.Literal.number(0) if is_null else None
@@ -142,7 +159,7 @@ class _Evaluator:
         if type(node) in _COMPARED:
             sides = [self.node(node.this), self.node(node.expression)]
             if all(isinstance(side, exp.Literal) and not side.is_string for side in sides):
-                one, other = (float(str(side.this)) for side in sides if side is not None)
+                one, other = (_number(side) for side in sides if side is not None)
                 return _TRUE if _COMPARED[type(node)](one, other) else _FALSE
         if type(node) in _STRICT:
             arguments = [n for n in node.iter_expressions() if not isinstance(n, exp.DataType)]
@@ -162,7 +179,7 @@ class _Evaluator:
             return None
         if isinstance(node.expression, exp.Null):
             return _TRUE if _is_null(value) else _FALSE
-        if isinstance(node.expression, exp.Boolean):
+        if isinstance(node.expression, exp.Boolean) and _is_truth_value(value):
             is_same = isinstance(value, exp.Boolean) and value.this is node.expression.this
             return _TRUE if is_same else _FALSE
         return None
@@ -172,7 +189,7 @@ class _Evaluator:
         deciding = isinstance(node, exp.Or)
         if any(isinstance(value, exp.Boolean) and value.this is deciding for value in values):
             return _TRUE if deciding else _FALSE
-        if None in values:
+        if not all(map(_is_truth_value, values)):
             return None
         return NULL if any(map(_is_null, values)) else (_FALSE if deciding else _TRUE)
 
@@ -181,9 +198,9 @@ class _Evaluator:
             condition = self.node(branch.this)
             if node.this is not None:
                 condition = _equal(self.node(node.this), [condition])
-            if condition is None:
+            if not _is_truth_value(condition):
                 return None
-            if _truth(condition):
+            if _holds(condition):
                 return self.node(branch.args["true"])
         default = node.args.get("default")
         return self.node(default) if default is not None else NULL
@@ -193,9 +210,32 @@ def _equal(value: Value | None, others: Sequence[Value | None]) -> Value | None:
     """Whether a value is one of some."""
     if _is_null(value) or (len(others) == 1 and _is_null(others[0])):
         return NULL
-    if value is None or any(other is None or _is_null(other) for other in others):
+    answers = [_is_same(value, other) for other in others]
+    if True in answers:
+        return _TRUE
+    return None if None in answers else _FALSE
+
+
+def _is_same(one: Value | None, other: Value | None) -> bool | None:
+    """Whether two values are the same, whatever the database's collation; None if that decides."""
+    if isinstance(one, exp.Boolean) and isinstance(other, exp.Boolean):
+        return bool(one.this) is bool(other.this)
+    if not (isinstance(one, exp.Literal) and isinstance(other, exp.Literal)):
         return None
-    return _TRUE if value in others else _FALSE
+    if one.is_string is not other.is_string:
+        return None
+    if not one.is_string:
+        return _number(one) == _number(other)
+    texts = str(one.this), str(other.this)
+    alike = texts[0].casefold().strip() == texts[1].casefold().strip()
+    return True if texts[0] == texts[1] else None if alike else False
+
+
+def _number(literal: exp.Expr) -> float:
+    try:
+        return float(str(literal.this))
+    except ValueError:  # of a dialect's own spelling
+        return math.nan
 
 
 def _is_null(value: Value | None) -> bool:
@@ -208,7 +248,12 @@ def _not(value: Value | None) -> Value | None:
     return value if _is_null(value) else None
 
 
-def _truth(value: Value) -> bool:
+def _is_truth_value(value: Value | None) -> bool:
+    """Whether a condition's value is known: some databases take numbers for conditions."""
+    return isinstance(value, (exp.Boolean, exp.Null))
+
+
+def _holds(value: Value | None) -> bool:
     """Whether a condition with this value holds: one that is null does not."""
     return isinstance(value, exp.Boolean) and bool(value.this)
 
@@ -218,20 +263,95 @@ def _without(entry: Entry) -> _Evaluator:
     return _Evaluator(lambda definition: NULL if definition.entry is entry else None)
 
 
+class Fixing(_Evaluator):
+    """Evaluates columns of a query by the values that filters leave to some.
+
+    A column is the same one only as far as no join stands between: a table that is read twice has
+    one filter for its rows here and none for those there.
+
+    Args:
+        part: The query.
+        fixing: Gives the columns that a filter leaves one value, and that value.
+    """
+
+    def __init__(
+        self, part: Part | None, fixing: Callable[[exp.Expr], Iterable[tuple[Definition, Value]]]
+    ) -> None:
+        super().__init__(lambda _: None)
+        self._at = part
+        self._fixing = fixing
+        self._seen: dict[Part, tuple[dict[Definition, Value], list[Entry]]] = {}
+
+    def definition(self, definition: Definition) -> Value | None:
+        """The value of a column."""
+        before = self._at
+        try:
+            while self._at is not None:
+                values, entries = self._here(self._at)
+                if (value := values.get(definition)) is not None:
+                    return value
+                if definition.base is None or definition.entry is None:
+                    return self.made(definition, self._at)
+                if definition.entry.is_optional or definition.entry not in entries:
+                    return None
+                self._at, definition = definition.entry.rows.part, definition.base
+            return None
+        finally:
+            self._at = before
+
+    def _here(self, part: Part) -> tuple[dict[Definition, Value], list[Entry]]:
+        if part not in self._seen:
+            parts = unjoined(part)
+            values = {
+                definition: value
+                for at in reversed(parts)
+                for node in at.filters
+                for definition, value in self._fixing(node)
+            }
+            self._seen[part] = (values, parts[-1].entries) if parts else ({}, [])
+        return self._seen[part]
+
+
+def unjoined(part: Part) -> list[Part]:
+    """A query and those whose rows it reads up to the first that joins, each the only source.
+
+    Empty where one gives rows of totals, whose columns are null whatever the filters.
+    """
+    parts = [part]
+    while not parts[-1].entries and len(parts[-1].children) == 1 and not parts[-1].operators:
+        parts.append(parts[-1].children[0])
+    if parts[-1].operators:
+        parts.pop()
+    return [] if any(map(_has_totals, parts)) else parts
+
+
+def _has_totals(part: Part) -> bool:
+    group = part.select.args.get("group") if part.select is not None else None
+    if group is None:
+        return False
+    by_version = any(isinstance(node, _TOTALS) for node in group.expressions)
+    return by_version or any(map(group.args.get, ("rollup", "cube", "grouping_sets", "totals")))
+
+
+def settled_above(part: Part | None) -> set[Entry]:
+    """The joined relations whose rows without a partner are filtered out by a later query."""
+    parts = unjoined(part) if part is not None else []
+    conditions = [node for at in parts[:-1] for node in at.filters]
+    optional = [entry for entry in parts[-1].entries if entry.is_optional] if conditions else []
+    return {entry for entry in optional if any(map(_without(entry).rejects, conditions))}
+
+
 def settle(part: Part) -> None:
     """Take those joins of a query for inner ones that its filters make so."""
     for entry in part.entries:
         if not entry.is_optional:
             continue
         conditions = list(part.filters)
-        for join in part.joins:
+        for join in part.joins[entry.optional_since + 1 :]:  # those before may have lost their rows
             if join.condition is not None and join.kind in ("inner", "join"):
                 conditions += conjuncts(join.condition)
         evaluator = _without(entry)
-        values = map(evaluator.node, conditions)
-        entry.is_optional = not any(
-            isinstance(value, (exp.Null, exp.Boolean)) and not _truth(value) for value in values
-        )
+        entry.is_optional = not any(map(evaluator.rejects, conditions))
 
 
 def absences(definition: Definition) -> Iterator[tuple[Entry, Value]]:
@@ -243,29 +363,28 @@ def absences(definition: Definition) -> Iterator[tuple[Entry, Value]]:
 
 
 def _optional_entries(definition: Definition) -> list[Entry]:
+    """The optional relations behind a column, but for what it reads on two ways.
+
+    A query that is joined twice has a row without a partner here, and another one there.
+    """
     found: dict[Entry, None] = {}
-    seen: set[Definition] = set()
-    stack = [definition]
+    twice: set[Entry] = set()
+    ways: dict[Definition, tuple[Entry, ...] | None] = {}
+    stack: list[tuple[Definition, tuple[Entry, ...] | None]] = [(definition, ())]
     while stack and len(found) < _MAX_ENTRIES:
-        at = stack.pop()
-        if at in seen:
-            continue
-        seen.add(at)
+        at, way = stack.pop()
+        if at in ways:
+            if ways[at] == way or ways[at] is None:
+                continue
+            way = None
+        ways[at] = way
         if at.entry is not None and at.entry.is_optional:
             found[at.entry] = None
-        if at.base is not None:
-            stack.append(at.base)
+            if way is None:
+                twice.add(at.entry)
+        if at.base is not None and at.entry is not None:
+            stack.append((at.base, None if way is None else (*way, at.entry)))
         elif at.local is not None and not at.too_deep:
             columns = at.local.find_all(exp.Column)
-            stack += [column.meta[TAG] for column in columns if TAG in column.meta]
-    return list(found)
-
-
-def fixed(definition: Definition, values: Mapping[Definition, Value]) -> Value | None:
-    """The value of a column where filters fix the columns that it is made of.
-
-    Args:
-        definition: Of the column.
-        values: By the origin of each fixed column.
-    """
-    return _Evaluator(lambda at: values.get(at) if at.base is None else None).definition(definition)
+            stack += [(column.meta[TAG], way) for column in columns if TAG in column.meta]
+    return [entry for entry in found if entry not in twice]

@@ -27,6 +27,7 @@ from dbt_osmosis_llm.evidence.lineage.syntax import (
     is_aggregate,
     is_date_part,
     is_volatile,
+    makes_rows,
     position_of,
     words,
 )
@@ -122,6 +123,8 @@ class Expressions:
             aggregate = aggregate or is_aggregate(node)
             window = window or (isinstance(node, exp.Window) and not is_aggregate(node))
             constant = constant and not is_volatile(node)
+            if clause is Clause.PROJECTION and makes_rows(node):
+                scope.part.multiplies = True
             if isinstance(node, exp.NextValueFor):  # of a sequence, which parses as a column
                 continue
             stack += [(child, depth + 1) for child in reversed(list(node.iter_expressions()))]

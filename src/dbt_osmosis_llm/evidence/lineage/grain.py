@@ -14,9 +14,10 @@ from sqlglot import exp
 from dbt_osmosis_llm.evidence.facts import Join
 from dbt_osmosis_llm.evidence.lineage.relation import TAG
 from dbt_osmosis_llm.evidence.lineage.syntax import conjuncts, core_of
+from dbt_osmosis_llm.evidence.names import folded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dbt_osmosis_llm.evidence.lineage.printing import Writer
     from dbt_osmosis_llm.evidence.lineage.relation import Definition, Entry, Part, Rows
@@ -101,19 +102,27 @@ def is_wrapper(part: Part) -> bool:
         part.select is not None
         and len(part.relations) + len(part.children) == 1
         and not part.joins
+        and not part.multiplies
         and not any(part.select.args.get(key) for key in ("group", "distinct", "laterals"))
     )
 
 
 def _chain(part: Part | None) -> Iterator[Part]:
     """The outermost query and, while they alone decide its rows, the queries it reads."""
-    while part is not None:
-        yield part
+    return (query for query, _ in _chain_with_entries(part))
+
+
+def _chain_with_entries(part: Part | None) -> Iterator[tuple[Part, tuple[Entry, ...]]]:
+    """The same, each with the relations through which what it gives has come out of it."""
+    through: tuple[Entry, ...] = ()
+    while part is not None and not part.multiplies:
+        yield part, through
         if any(map(partial(_aggregates_here, part), part.projections)):
             return
         if is_wrapper(part) and part.children:
             part = part.children[0]
         elif part.entries and _keeps_rows(part):
+            through = (*through, part.entries[0])
             part = part.entries[0].rows.part
         else:
             return
@@ -134,7 +143,9 @@ def _aggregates_here(part: Part, column: Definition) -> bool:
 
 def _keeps_rows(part: Part) -> bool:
     """Whether joins find at most one partner for each row of what stands first."""
-    if part.select is None or any(part.select.args.get(key) for key in ("group", "distinct")):
+    if part.select is None or part.multiplies:
+        return False
+    if any(part.select.args.get(key) for key in ("group", "distinct")):
         return False
     first, *others = part.entries
     return not first.is_optional and all(
@@ -145,19 +156,31 @@ def _keeps_rows(part: Part) -> bool:
 def _is_one_for_each(entry: Entry) -> bool:
     """Whether a join names all that its relation has one row of."""
     keys = _own_keys(entry.rows.part)
-    if not keys or entry.joined is None:
-        return False
+    return bool(keys) and {entry.passed(key) for key in keys} <= _named_by_join(entry)
+
+
+def _named_by_join(entry: Entry) -> set[Definition]:
+    """The columns of a joined relation that have one value for each partner."""
+    if entry.joined is None:
+        return set()
     condition, using = entry.joined.condition, entry.joined.using
     named: set[Definition] = set()
     for node in conjuncts(condition) if condition is not None else ():
         if isinstance(node, exp.EQ):
             sides = [core_of(node.this), core_of(node.expression)]
-            named |= {side.meta[TAG] for side in sides if TAG in side.meta}
-    columns = {entry.passed(key) for key in keys}
+            for side, other in (sides, reversed(sides)):
+                if TAG in side.meta and not _is_of(other, entry):
+                    named.add(side.meta[TAG])
     if using:
         names = using.partition("(")[2].rstrip(")").split(", ")
         named |= {entry.passed(entry.rows.find(name)[1]) for name in names}
-    return columns <= named
+    return named
+
+
+def _is_of(node: exp.Expr, entry: Entry) -> bool:
+    """Whether an expression may have another value for each row of a joined relation."""
+    tags = (column.meta.get(TAG) for column in node.find_all(exp.Column))
+    return node.find(exp.Query) is not None or any(d is None or d.entry is entry for d in tags)
 
 
 def _own_keys(part: Part | None) -> list[Definition]:
@@ -191,20 +214,28 @@ def _definition_of(node: exp.Expr, part: Part) -> Definition | None:
 def first_of_each(entry: Entry) -> exp.Expr | None:
     """The ORDER BY by which a joined relation has one row of several for each partner."""
     condition = entry.joined.condition if entry.joined is not None else None
+    named = _named_by_join(entry)
+
+    def is_named(keys: Iterable[exp.Expr]) -> bool:
+        definitions = [core_of(key).meta.get(TAG) for key in keys]
+        return all(key is not None and entry.passed(key) in named for key in definitions)
+
     for node in conjuncts(condition) if condition is not None else ():
-        if (window := _window_is_one(node)) is not None:
+        window = _first_of_window(node, entry.rows.part, entry)
+        if window is not None and is_named(window.args.get("partition_by") or ()):
             return window.args.get("order") or exp.Null()
     for query in _chain(entry.rows.part):
         for node in query.filters:
-            if (window := _first_of_window(node, query)) is not None:
+            window = _first_of_window(node, query)
+            if window is not None and is_named(window.args.get("partition_by") or ()):
                 return window.args.get("order") or exp.Null()
         select = query.select
         if select is None:
             break
         limit = select.args.get("limit")
         is_one = limit is not None and str(getattr(limit.expression, "name", "")) == "1"
-        distinct = select.args.get("distinct")
-        if is_one or (distinct is not None and distinct.args.get("on")):
+        on = select.args["distinct"].args.get("on") if select.args.get("distinct") else None
+        if (is_one and not select.args.get("offset")) or (on and is_named(on.expressions)):
             return select.args.get("order") or exp.Null()
     return None
 
@@ -230,16 +261,32 @@ def _deciding(part: Part, writer: Writer) -> Iterator[str]:
             yield writer.whole(node)
 
 
-def group_by(part: Part | None, writer: Writer) -> tuple[str, ...]:
-    """The GROUP BY list that decides the rows of a query."""
-    grouped = (keys for query in _chain(part) if (keys := group_keys(query, writer)))
-    return next(grouped, ())
+def group_by(rows: Rows, writer: Writer) -> tuple[str, ...]:
+    """The GROUP BY list that decides the rows of a query, in its own names."""
+    for query, through in _chain_with_entries(rows.part):
+        if keys := group_keys(query, writer):
+            return _own_names(keys, through, rows, writer)
+    return ()
 
 
-def own_names(texts: Iterable[str], rows: Rows, writer: Writer) -> tuple[str, ...]:
-    """What a query's own columns are called that are the same as some expressions."""
-    pairs = zip(rows.names, rows.definitions, strict=True)
-    names = {writer.text(definition): name for name, definition in reversed(list(pairs)) if name}
+def _own_names(
+    texts: Sequence[str], through: Sequence[Entry], rows: Rows, writer: Writer
+) -> tuple[str, ...]:
+    """What a query's own columns are called that are the same as some expressions.
+
+    Empty where one would be taken for another column that has its name.
+    """
+    names: dict[str | None, str] = {}
+    for name, own in zip(rows.names, rows.definitions, strict=True):
+        definition: Definition | None = own
+        for entry in through:
+            is_through = definition is not None and definition.entry is entry
+            definition = definition.base if definition is not None and is_through else None
+        if name and definition is not None:
+            names.setdefault(writer.text(definition), name)
+    known = {folded(name) for name in rows.names}
+    if any(text not in names and folded(text) in known for text in texts):
+        return ()
     return unique(names.get(text, text) for text in texts)
 
 
@@ -281,31 +328,40 @@ def distinct(part: Part | None) -> bool:
     return False
 
 
-def row_number_partition(part: Part | None, writer: Writer) -> tuple[str, ...]:
-    """What `row_number() = 1` leaves one row of."""
-    for query in _chain(part):
+def row_number_partition(rows: Rows, writer: Writer) -> tuple[str, ...]:
+    """What `row_number() = 1` leaves one row of, in the query's own names."""
+    for query, through in _chain_with_entries(rows.part):
         if aggregates(query):
             return ()
         for condition in query.filters:
             window = _first_of_window(condition, query)
             if window is not None:
-                return unique(map(writer.best, window.args.get("partition_by") or ()))
+                keys = unique(map(writer.best, window.args.get("partition_by") or ()))
+                return _own_names(keys, through, rows, writer)
     return ()
 
 
-def _first_of_window(condition: exp.Expr, query: Part) -> exp.Window | None:
+def _first_of_window(
+    condition: exp.Expr, query: Part | None, entry: Entry | None = None
+) -> exp.Window | None:
     """The window of `row_number() over (...) = 1`, however the number is named.
 
-    None if what stands beside the numbered rows in the query may give one of them several times.
+    None if what stands between the numbered rows and the query's may give one of them several
+    times: a join, a union. The condition is the query's own or, with `entry`, that of a join.
     """
     window = _window_is_one(condition)
     if window is None:
         return None
     columns = (core_of(side) for side in (condition.this, condition.expression))
-    tagged = (column.meta[TAG] for column in columns if TAG in column.meta)
-    if any(definition not in query.projections for definition in tagged):
-        return window if is_wrapper(query) else None
-    return window
+    for definition in [column.meta[TAG] for column in columns if TAG in column.meta]:
+        if definition.entry is not entry or not definition.over:
+            return None
+        while query is not definition.over[-1]:
+            if query is None or not is_wrapper(query) or not query.children:
+                return None
+            query = query.children[0]
+        return window
+    return window if entry is None else None
 
 
 def _window_is_one(condition: exp.Expr) -> exp.Window | None:

@@ -45,6 +45,7 @@ from dbt_osmosis_llm.evidence.names import folded
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from dbt_osmosis_llm.evidence.lineage.relation import Entry
     from dbt_osmosis_llm.evidence.lineage.scope import Gathered
 
 _OPTIONAL_RECURSIVE = frozenset(["", "fabric", "oracle", "snowflake", "sqlite", "teradata", "tsql"])
@@ -56,6 +57,12 @@ def _is_joined(query: exp.Select, source: exp.Expr) -> bool:
     joins = any(node.args.get(key) for node in clauses for key in ("joins", "laterals"))
     is_group = isinstance(source, exp.Subquery) and not source.args.get("alias")
     return joins or (is_group and is_parenthesised_join(source.this))
+
+
+def _way(entry: Entry) -> tuple[object, ...]:
+    """What makes columns through a joined relation the same."""
+    kind = entry.joined.kind if entry.joined else ""
+    return folded(entry.name), entry.rows.table or entry.rows.part, kind, entry.is_optional
 
 
 class Reader:
@@ -235,7 +242,8 @@ class Reader:
         if any(branch.shape is Shape.UNKNOWN for branch in definitions):
             return UNRESOLVED
         if all(branch is first or self._same(branch, first) for branch in definitions):
-            return first
+            ways = {tuple(map(_way, branch.entries)) for branch in definitions}
+            return first if len(ways) == 1 else first.origin
         return united(definitions, operator)
 
     def _look_ahead(self, query: exp.Select, scope: Scope) -> None:

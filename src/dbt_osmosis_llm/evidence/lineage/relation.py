@@ -207,6 +207,8 @@ class Part:
     """Of the CTE or subquery that it is, as the query calls it."""
     entries: list[Entry] = field(default_factory=list)
     """What stands in its FROM clause, where that is more than one relation."""
+    multiplies: bool = False
+    """Whether its SELECT list may make several rows of one."""
 
 
 @dataclass(eq=False)
@@ -222,6 +224,8 @@ class Entry:
     """None for the one that stands first."""
     is_optional: bool = False
     """Whether rows without a partner in it stay, with nulls in its columns."""
+    optional_since: int = 0
+    """The place of the last join that made it so among those of its query."""
     is_visible: bool = True
     is_repeated: bool = False
     """Whether its query joins the same relation under another name, too."""

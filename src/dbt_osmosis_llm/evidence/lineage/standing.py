@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from dbt_osmosis_llm.evidence.cutting import fit
 from dbt_osmosis_llm.evidence.facts import CUT_MARK, Absence, Join, Leaf, Passage, Restriction, Step
-from dbt_osmosis_llm.evidence.lineage.absence import absences, fixed
+from dbt_osmosis_llm.evidence.lineage.absence import Fixing, absences, settled_above
 from dbt_osmosis_llm.evidence.lineage.grain import (
     aggregates,
     first_of_each,
@@ -49,30 +49,43 @@ class Standing:
         self._writer = writer
         self._passages: dict[Entry, Passage] = {}
         self._filters = list(own_filters(part))
-        self._fixed = dict(pair for node in self._filters for pair in _fixing(node))
+        self._fixed = Fixing(part, _fixing)
+        self._settled = settled_above(part)
+        self._own = {part, *_passing_on(part)}
+        parts = list(reached(part))
+        filters = (node for at in parts for node in at.filters)
+        self._has_fixed = any(pair for node in filters for pair in _fixing(node))
+        self._has_optional = any(entry.is_optional for at in parts for entry in at.entries)
+        texts = ((node, writer.best(node)) for node in self._filters)
+        self._texts = [(node, as_people_write(text)) for node, text in texts if text]
 
     def passages(self, definition: Definition) -> tuple[Passage, ...]:
         """The joined relations through which a column comes."""
-        entries = dict.fromkeys(
-            entry for branch in _branches(definition) for entry in branch.entries
-        )
-        return tuple(
+        found = [
             self._passage(entry)
-            for entry in entries
+            for entry in definition.entries
             if entry.joined is not None or entry.is_optional
-        )
+        ]
+        branches = list(_branches(definition.origin))
+        if len(branches) > 1:  # rows of the others do not come through the joins of one
+            first, *others = map(self.passages, branches)
+            found += [passage for passage in first if all(passage in other for other in others)]
+        return tuple(dict.fromkeys(found))
 
     def absences(self, definition: Definition) -> tuple[Absence, ...]:
         """What a column is where a joined relation has no row."""
+        if not self._has_optional:
+            return ()
         return tuple(
             Absence(self._passage(entry), self._writer.local(value))
             for entry, value in absences(definition)
+            if entry not in self._settled
         )
 
     def casts(self, definition: Definition) -> tuple[str, ...]:
         """The types that a column is cast to, inner ones first."""
-        types: list[str] = []
-        for branch in _branches(definition):
+        types: list[tuple[str, ...]] = []
+        for branch in _branches(definition.origin):
             at: Definition | None = branch
             of_branch: list[str] = []
             while at is not None and at.shape is Shape.CAST and at.local is not None:
@@ -82,36 +95,33 @@ class Standing:
                         of_branch.append(self._writer.local(target))
                     node = core_of(node.this)
                 at = node.meta.get(TAG)
-            types += reversed(of_branch)
-        return tuple(types)
+            types.append(tuple(reversed(of_branch)))
+        return types[0] if all(one == types[0] for one in types) else ()
 
     def fixed(self, definition: Definition) -> str:
         """The literal that a column always is, by the filters of its query."""
-        if not self._fixed or definition.shape is Shape.CONSTANT:
+        if not self._has_fixed or definition.shape is Shape.CONSTANT:
             return ""
-        value = fixed(definition, self._fixed)
+        value = self._fixed.definition(definition)
         return self._writer.local(value) if value is not None else ""
 
     def over(self, definition: Definition) -> tuple[str, ...]:
         """The names of the queries over whose rows aggregates are taken, but for the outermost."""
-        own = {part for part in (self._part, *_passing_on(self._part)) if part is not None}
-        names = (part.name for part in definition.over if part not in own)
+        names = (part.name for part in definition.over if part not in self._own)
         return tuple(dict.fromkeys(filter(None, names)))
 
     def restrictions(self) -> Iterator[Restriction]:
         """The filters on single columns that all rows have passed."""
-        for node in self._filters:
+        for node, text in self._texts:
             definitions = {c.meta[TAG] for c in node.find_all(exp.Column) if TAG in c.meta}
             if len(definitions) != 1 or not (leaves := definitions.pop().leaves):
                 continue
             values = (str(literal.this) for literal in node.find_all(exp.Literal))
-            if text := self._writer.best(node):
-                yield Restriction(as_people_write(text), leaves, tuple(dict.fromkeys(values)))
+            yield Restriction(text, leaves, tuple(dict.fromkeys(values)))
 
     def filters(self) -> tuple[str, ...]:
         """The filters that all rows have passed."""
-        texts = map(self._writer.best, self._filters)
-        return unique(as_people_write(text) for text in texts if text)
+        return unique(text for _, text in self._texts)
 
     def equalities(self) -> Iterator[tuple[Leaf, Leaf]]:
         """The columns of tables that are joined with each other."""
@@ -170,7 +180,7 @@ class Standing:
                 _relation(entry.rows) or entry.name,
                 joined.kind if joined else "",
                 condition,
-                entry.is_optional,
+                entry.is_optional and entry not in self._settled,
                 entry.has_alias,
                 entry.is_repeated,
                 self._picks(entry),
@@ -203,22 +213,45 @@ def own_filters(part: Part | None) -> Iterator[exp.Expr]:
     """The filters that each row of a query, or each row that it groups, has passed.
 
     Not those of what may be without a partner, of one branch of a union, or from before rows were
-    grouped twice.
+    grouped twice; nor those of a table that is read elsewhere, too, without them.
     """
     seen: set[Part] = set()
-    stack = [(part, False)] if part else []
+    stack: list[tuple[Part, bool, tuple[Entry, ...]]] = [(part, False, ())] if part else []
     while stack:
-        at, is_grouped = stack.pop()
+        at, is_grouped, beside = stack.pop()
         groups = at.select is not None and (at.select.args.get("group") or aggregates(at))
         if at in seen or at.operators or (groups and is_grouped):
             continue
         seen.add(at)
-        yield from at.filters
-        children = at.children
+        elsewhere = {table for entry in beside for table in _tables(entry.rows, at)}
+        for node in at.filters:
+            definitions = [c.meta[TAG] for c in node.find_all(exp.Column) if TAG in c.meta]
+            if elsewhere.isdisjoint(leaf.relation for d in definitions for leaf in d.leaves):
+                yield node
+        children = [(child, beside) for child in at.children]
         if at.entries:
-            sure = (e for e in at.entries if e.is_visible and not e.is_optional)
-            children = [entry.rows.part for entry in sure if entry.rows.part is not None]
-        stack += [(child, is_grouped or bool(groups)) for child in reversed(children)]
+            visible = [entry for entry in at.entries if entry.is_visible]
+            children = [
+                (entry.rows.part, (*beside, *(other for other in visible if other is not entry)))
+                for entry in visible
+                if entry.rows.part is not None and not entry.is_optional
+            ]
+        stack += [(child, is_grouped or bool(groups), more) for child, more in reversed(children)]
+
+
+def _tables(rows: Rows, part: Part) -> set[str]:
+    """The real tables that a relation reads otherwise than through one query."""
+    if rows.part is None:
+        return {rows.table.relation} if rows.table is not None else set()
+    seen = {part}
+    stack, tables = [rows.part], set()
+    while stack:
+        at = stack.pop()
+        if at not in seen:
+            seen.add(at)
+            tables |= set(at.relations)
+            stack += at.children
+    return tables
 
 
 def _fixing(node: exp.Expr) -> Iterator[tuple[Definition, Value]]:

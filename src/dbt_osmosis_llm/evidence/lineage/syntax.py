@@ -69,6 +69,13 @@ SERIES: tuple[type[exp.Expr], ...] = tuple(
     if hasattr(exp, name)
 )
 """Functions that make rows of their own."""
+_ROW_MAKING: tuple[type[exp.Expr], ...] = (exp.UDTF, exp.Explode, exp.Inline, *SERIES)
+_ROW_MAKERS = re.compile(
+    r"(unnest|arrayjoin|flatten|explode\w*|posexplode\w*|inline_outer|stack|jsonb?_(array_elements|"
+    r"each|object_keys|path_query)\w*|json_tuple|regexp_(matches|split_to_table)|string_to_table|"
+    r"generate_subscripts)\Z"
+)
+"""Functions that make rows of their own in a SELECT list, by the names of those unknown here."""
 _VOLATILE: tuple[type[exp.Expr], ...] = (exp.NextValueFor, exp.Rand, exp.Randn, exp.Uuid)
 
 
@@ -167,6 +174,13 @@ def is_volatile(node: exp.Expr) -> bool:
     return isinstance(node, (*_VOLATILE, *SERIES)) or (
         isinstance(node, exp.Func) and _function_name(node) in _VOLATILE_NAMES
     )
+
+
+def makes_rows(node: exp.Expr) -> bool:
+    """Whether a node itself may make several rows of one where it stands in a SELECT list."""
+    if isinstance(node, exp.Anonymous):
+        return bool(_ROW_MAKERS.match(_function_name(node)))
+    return isinstance(node, _ROW_MAKING)
 
 
 def is_date_part(column: exp.Column) -> bool:

@@ -15,6 +15,7 @@ from dbt_osmosis_llm.evidence.lineage.relation import (
     Definition,
     Entry,
     Joined,
+    Part,
     Presence,
     Rest,
     Rows,
@@ -250,9 +251,9 @@ class Tables:
             scope.part.has_outer_join = True
             both = side == "full" or method == "positional" or (kind == "outer" and not side)
             if both or side != "right":
-                _set_optional(scope.sources[len(before) :])
+                _set_optional(scope.sources[len(before) :], scope.part)
             if both or side == "right":
-                _set_optional(before)
+                _set_optional(before, scope.part)
         clause = f"USING ({', '.join(using)})" if using else ""
         rows = joined.entry.rows if joined.entry else joined.rows
         alias = str(join.this.alias) if isinstance(join.this, exp.Table) else ""
@@ -296,7 +297,8 @@ class Tables:
             scope.merged[folded(name)] = (name, derived(local, [definition]))
 
 
-def _set_optional(sources: Sequence[Source]) -> None:
+def _set_optional(sources: Sequence[Source], part: Part) -> None:
     for source in sources:
         if source.entry is not None:
             source.entry.is_optional = True
+            source.entry.optional_since = len(part.joins)
