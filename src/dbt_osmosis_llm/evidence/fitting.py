@@ -26,34 +26,45 @@ def _set(words: str) -> frozenset[str]:
 
 _LAYERS = _set("raw src source base stg staging int dim fct fact mart tmp")
 _NO_ROLES = _set(
-    "agg aggregated all base cte data final grouped info joined left lookup main map"
-    " mapping ranked ref right row rows src stat source sub summary tbl temp tmp total"
+    "agg aggregate aggregated all base cte data final grouped info joined left lookup main"
+    " map mapping ranked ref right row rows src stat source sub summary tbl temp tmp total wide"
 )
 """Names of joined tables that say nothing of what their rows are to the others."""
 _PLACES_IN_ORDER = _set(
     "current earliest final first initial last latest next original prev previous prior"
     " recent second"
 )
-_KEYS = _set("code id key name no number pk sk uuid")
-"""Columns whose new prefix is the name that a table gives its own rows."""
+_SAY_ONLY_YES_OR_NO = _set("are can has is was")
+_MIN_PART_CHARS = 3
+"""Characters of a word that can stand for a longer one that it begins."""
 
 _NAME_IN_TEXT = re.compile(r"`([^`\s]+)`")
+_QUOTED_IN_TEXT = re.compile(r"`([^`]+)`|'([^']+)'|\"([^\"]+)\"")
 _ELSEWHERE = re.compile(
-    r"\b(?:down|up)stream\b|\bsource (?:table|column|system|model|data|field|file|record)s?\b"
-    r"|\b(?:in|from|of) the (?:raw )?source\b|\braw (?:table|column|data)\b",
+    r"\b(?:down|up)stream\b|\bsource (?:table|column|model|field)s?\b|\braw (?:table|column)s?\b",
     re.IGNORECASE,
 )
-_OWN_TABLE = re.compile(
-    r"\bprimary key\b|\bunique(?:ly)?\b|\b(?:one|each|every|per) (?:row|record)\b"
-    r"|\b(?:this|the) (?:table|model|view|seed|row|record)\b|\ba record\b",
+"""What depends on where a text stands; a source or its data is the same seen from anywhere."""
+_OWN_KEY = re.compile(
+    r"\bprimary key\b|\b(?:one|each|every|per) (?:row|record)\b"
+    r"|\bidentif\w+ (?:a|the) (?:row|record)\b(?!['\u2019]s)"
+    r"|(?:\A|[.;,(]\s*|\b(?:is|are|be) )unique(?=\s*(?:[.;,)]|\Z|per\b|in\b|within\b|across\b))",
     re.IGNORECASE,
 )
-_UNIQUE = re.compile(r"\bprimary key\b|\bunique(?:ly)?\b", re.IGNORECASE)
+"""What makes one row of each value; the unique id *of* something is that in any table."""
+_OWN_TABLE = re.compile(r"\bthis (?:table|model|view|seed)\b", re.IGNORECASE)
+_OWN_ROW = re.compile(r"\b(?:this|the) (?:row|record)\b(?!['\u2019]s)", re.IGNORECASE)
+_UNIQUE = re.compile(r"\bprimary key\b|\bunique\b|\bidentif", re.IGNORECASE)
 _NEVER_NULL = re.compile(
-    r"\b(?:never|not|non)[ -]*(?:be |been |is )?(?:null|nullable|empty|missing)\b"
-    r"|\balways (?:set|present|filled|populated|has|have|given)\b|\bmandatory\b",
+    r"\b(?:never|cannot|can't) (?:be |been |is )?(?:null|empty|missing)\b"
+    r"|\bnot (?:be (?:null|empty|missing)|nullable)\b"
+    r"|(?:\A|[.;,(]\s*)(?:not[ -]null|non-?null(?:able)?|mandatory)(?=\s*(?:[.;,)]|\Z))"
+    r"|\balways (?:set|present|filled|populated|has|have|given)\b",
     re.IGNORECASE,
 )
+"""Not what is said of the rows where it is so: "where it is not null", "if not null"."""
+_PICKS_VALUES = re.compile(r"(?<![<>!])=|(?<!NOT )\b(?:IN|I?LIKE)\b", re.IGNORECASE)
+_LOOKS_AT_ROWS = re.compile(r"\b(?:SELECT|OVER)\b", re.IGNORECASE)
 
 _TYPES = {
     "date": r"date\Z|date32\Z",
@@ -84,7 +95,7 @@ _SAYS_OTHERWISE = {
         rf"|\"[^\"]+\"|[$€£]\d|{_AS_TEXT}",
         re.IGNORECASE,
     ),
-    "text": re.compile(r"\b(?:boolean|integer|numeric|epoch)\b", re.IGNORECASE),
+    "text": re.compile(r"\b(?:boolean|integer|epoch)\b", re.IGNORECASE),
 }
 
 
@@ -101,15 +112,16 @@ def is_to_come(text: str) -> bool:
     return _TO_COME.fullmatch(text) is not None
 
 
-def difference(node: NodeEvidence, name: str, lineage: ColumnLineage) -> str:
+def difference(node: NodeEvidence, name: str, lineage: ColumnLineage, text: str = "") -> str:
     """Return in what a plain column is not the one that it comes from, empty where it is in none.
 
     Args:
         node: The table.
         name: Of its column.
         lineage: Where that comes from.
+        text: Of what it comes from, which may say already what its name adds.
     """
-    return next(_differences(node, name, lineage), "")
+    return next(_differences(node, name, lineage, text), "")
 
 
 def changes_type(lineage: ColumnLineage) -> bool:
@@ -117,12 +129,12 @@ def changes_type(lineage: ColumnLineage) -> bool:
     return next(_of_type(lineage.casts, ""), "") != ""
 
 
-def _differences(node: NodeEvidence, name: str, lineage: ColumnLineage) -> Iterator[str]:
+def _differences(node: NodeEvidence, name: str, lineage: ColumnLineage, text: str) -> Iterator[str]:
     for passage in lineage.passages:
         joined = passage.kind and not passage.kind.endswith(("semi", "anti"))
         if joined and (words := role_of(node, passage)):
             yield words
-    if added := _added_words(node, name, lineage):
+    if added := _added_words(node, name, lineage, text):
         yield f"its name adds {added!r}{_through(lineage.passages[:1])}"
     if others := _others_of(node, name, lineage):
         yield f"{', '.join(f'`{other}`' for other in others)} comes from the same column"
@@ -143,7 +155,8 @@ def misfit(
         origin: The table that has the text.
         text: Of the column that it is.
     """
-    return difference(node, name, lineage) or misfit_words(node, name, lineage, origin, text)
+    words = difference(node, name, lineage, "" if is_to_come(text) else text)
+    return words or misfit_words(node, name, lineage, origin, text)
 
 
 def misfit_words(
@@ -158,7 +171,7 @@ def misfit_words(
     reasons = chain(
         _of_rows(node, lineage, origin, text),
         _of_type(lineage.casts, text),
-        _of_names(node, name, origin, text),
+        _of_names(node, name, lineage, origin, text),
         _of_table(node, name, lineage, text),
     )
     return next(reasons, "")
@@ -180,7 +193,8 @@ def role_of(node: NodeEvidence, passage: Passage) -> str:
     name, table = passage.name, node.table_name(passage.relation)
     if passage.picks:
         return f"of one row of {table} for each, by {passage.picks}{_on(passage)}"
-    if passage.is_repeated or (passage.has_alias and _adds_a_word(name, passage.relation)):
+    is_one_of_two = passage.is_repeated and not _is_by_its_name(node, passage)
+    if is_one_of_two or (passage.has_alias and _adds_a_word(name, passage.relation)):
         return f"of {table} joined as {name}{_on(passage)}"
     return ""
 
@@ -197,6 +211,13 @@ def _on(passage: Passage) -> str:
 
 def _through(passages: Sequence[Passage]) -> str:
     return "".join(f", joined {_on(passage).strip()}" for passage in passages)
+
+
+def _is_by_its_name(node: NodeEvidence, passage: Passage) -> bool:
+    """Tell whether a table goes by its own name, so that the other one of it has the role."""
+    name, table = words_of(passage.name), words_of(passage.relation.rpartition(".")[2])
+    is_real = passage.relation in node.facts.relations
+    return is_real and not passage.has_alias and table[-len(name) :] == name
 
 
 def _adds_a_word(alias: str, relation: str) -> bool:
@@ -225,11 +246,19 @@ def words_of(name: str) -> list[str]:
 def _singular(word: str) -> str:
     if word.endswith("ies") and len(word) > 4:
         return f"{word[:-3]}y"
-    return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
+    return (
+        word[:-1]
+        if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3
+        else word
+    )
 
 
-def _added_words(node: NodeEvidence, name: str, lineage: ColumnLineage) -> str:
-    """Return what a name says more than that of its origin and of the tables on the way."""
+def _added_words(node: NodeEvidence, name: str, lineage: ColumnLineage, text: str) -> str:
+    """Return what a name says more than that of its origin and of the tables on the way.
+
+    Where nothing is joined on the way there is no other that it could be of, and all that a new
+    name can say more is which one in an order.
+    """
     leaf = lineage.leaves[0]
     own, old = words_of(name), words_of(leaf.column)
     if len(own) <= len(old) or own[-len(old) :] != old:
@@ -237,26 +266,28 @@ def _added_words(node: NodeEvidence, name: str, lineage: ColumnLineage) -> str:
     prefix = own[: -len(old)]
     tables = [node.name, node.table_name(leaf.relation), leaf.relation.rpartition(".")[2]]
     tables += [text for passage in lineage.passages for text in (passage.name, passage.relation)]
-    known = {*_LAYERS, *(word for table in tables for word in words_of(table))}
-    new = [word for word in prefix if not _abbreviates(word, known & {word}) and word not in known]
-    if not new:
-        return ""
-    if not lineage.passages and not _PLACES_IN_ORDER & set(new) and _names_rows(node, prefix):
-        return ""
-    return "_".join(prefix)
+    known = {*_LAYERS, *_SAY_ONLY_YES_OR_NO, *(w for table in tables for w in words_of(table))}
+    new = {word for word in prefix if not _is_part(word, known)}
+    if not lineage.passages:
+        new &= _PLACES_IN_ORDER
+    return "" if new <= _said(new, text) else "_".join(prefix)
 
 
-def _names_rows(node: NodeEvidence, prefix: list[str]) -> bool:
-    """Tell whether a prefix is what a table calls its rows: its key has it, too."""
-    return any(
-        words_of(name)[: len(prefix)] == prefix
-        and column.is_plain
-        and not column.passages
-        and words_of(column.leaves[0].column)[-1:] == words_of(name)[len(prefix) :]
-        and words_of(name)[-1] in _KEYS
-        for name, column in node.facts.columns.items()
-        if column.leaves
+def _is_part(word: str, known: Collection[str]) -> bool:
+    """Tell whether a word is one of some others, or the beginning of one."""
+    return word in known or (
+        len(word) >= _MIN_PART_CHARS and any(other.startswith(word) for other in known)
     )
+
+
+def _said(words: Collection[str], text: str) -> set[str]:
+    """Return those of some words that a text has, in whatever form."""
+    there = words_of(text.lower())
+    return {
+        word
+        for word in words
+        if word in there or (len(word) > 3 and any(other.startswith(word) for other in there))
+    }
 
 
 def _others_of(node: NodeEvidence, name: str, lineage: ColumnLineage) -> list[str]:
@@ -286,16 +317,34 @@ def _of_rows(
 ) -> Iterator[str]:
     """Yield what a text says of rows that the filters leave out."""
     columns = {folded(leaf.column) for leaf in lineage.leaves}
-    said = set(re.findall(r"\w+", folded(text)))
+    said = _words_in(text)
+    quoted = [_words_in("".join(found)) for found in _QUOTED_IN_TEXT.findall(text)]
     for restriction in node.facts.restrictions:
-        values = {folded(value) for value in restriction.values if not value.isdecimal()}
-        if any(value and set(re.findall(r"\w+", value)) <= said for value in values):
+        restricted = {
+            folded(leaf.column)
+            for leaf in restriction.leaves
+            if node.upstream_table(leaf.relation) is origin
+        }
+        kin = {other for column in restricted for other in origin.kin.get(column, ())}
+        values = [_words_in(value) for value in restriction.values if not value.isdecimal()]
+        picks = bool(restriction.values) and _picks_values(restriction.text)
+        if columns & (restricted | kin):
+            names_value = any(value and value <= said for value in values)
+        else:  # A word of the language may be a value of another column.
+            names_value = picks and any(value and value in quoted for value in values)
+        if names_value:
             yield f"only rows where {restriction.text}"
-            continue
-        for leaf in restriction.leaves:
-            table = node.upstream_table(leaf.relation)
-            if table is origin and columns & set(origin.kin.get(folded(leaf.column), ())):
-                yield f"only rows where {restriction.text}, of which it is made"
+        elif picks and columns & (kin - restricted):
+            yield f"only rows where {restriction.text}, of which it is made"
+
+
+def _picks_values(condition: str) -> bool:
+    """Tell whether a filter leaves some values of a column, and not some of its rows."""
+    return bool(_PICKS_VALUES.search(condition)) and not _LOOKS_AT_ROWS.search(condition)
+
+
+def _words_in(text: str) -> set[str]:
+    return set(re.findall(r"\w+", folded(text)))
 
 
 def _of_type(casts: Sequence[str], text: str) -> Iterator[str]:
@@ -314,24 +363,23 @@ def _of_type(casts: Sequence[str], text: str) -> Iterator[str]:
             yield f"cast to {cast}"
 
 
-def _of_names(node: NodeEvidence, name: str, origin: UpstreamTable, text: str) -> Iterator[str]:
-    """Yield what a text names that is not there."""
+def _of_names(
+    node: NodeEvidence, name: str, lineage: ColumnLineage, origin: UpstreamTable, text: str
+) -> Iterator[str]:
+    """Yield what a text names that was there and is not here.
+
+    What was no column there either is a value, a variable or a table, and no less so here.
+    """
     here = _columns_of(node)
     tables = {folded(t.name).rpartition(".")[2] for t in node.upstream} | {folded(node.name)}
     there = {plain_name(column) for column in origin.columns}
-    words_of_sql: set[str] = set()
+    is_new_name = not same_name(name, lineage.leaves[0].column)
     for quoted in _NAME_IN_TEXT.findall(text):
         mentioned = plain_name(quoted.rpartition(".")[2])
-        if mentioned == plain_name(name):
+        if mentioned == plain_name(name) and is_new_name:
             yield f"it names `{quoted}` itself"
-        elif mentioned in here or mentioned in tables:
-            continue
-        elif mentioned in there:
+        elif mentioned in there and mentioned not in here and mentioned not in tables:
             yield f"it names `{mentioned}`, which is no column here"
-        elif "_" in mentioned and re.fullmatch(r"\w+", mentioned):
-            words_of_sql = words_of_sql or set(re.findall(r"\w+", folded(node.sql or "")))
-            if mentioned not in words_of_sql:
-                yield f"it names `{mentioned}`, which is not here"
     if found := _ELSEWHERE.search(text):
         yield f"it says {found[0]!r}"
 
@@ -339,11 +387,17 @@ def _of_names(node: NodeEvidence, name: str, origin: UpstreamTable, text: str) -
 def _of_table(node: NodeEvidence, name: str, lineage: ColumnLineage, text: str) -> Iterator[str]:
     """Yield what a text says of its own table that another one is not."""
     facts = node.facts
-    if found := _OWN_TABLE.search(text):
+    joined = any(passage.kind for passage in lineage.passages)
+    changes_rows = facts.joins or facts.set_operations or facts.group_by or facts.distinct
+    if found := _OWN_KEY.search(text):
         is_key = any(len(key) == 1 and same_name(key[0], name) for key in node.keys)
-        joined = any(passage.kind for passage in lineage.passages)
-        changes_rows = facts.joins or facts.set_operations or facts.group_by or facts.distinct
         if joined or (changes_rows and not (is_key and _UNIQUE.search(found[0]))):
             yield f"it says {found[0]!r}, and these are other rows"
-    if facts.has_outer_join and (found := _NEVER_NULL.search(text)):
+    if (joined or changes_rows) and (found := _OWN_TABLE.search(text)):
+        yield f"it says {found[0]!r}, and these are other rows"
+    # What is joined to a table leaves its rows what they are.
+    if (joined or facts.group_by) and (found := _OWN_ROW.search(text)):
+        yield f"it says {found[0]!r}, and these are other rows"
+    # Through no join, not even one that keeps the rows of the other side, nothing becomes empty.
+    if facts.has_outer_join and lineage.passages and (found := _NEVER_NULL.search(text)):
         yield f"it says {found[0]!r}, and an outer join may leave it empty"
