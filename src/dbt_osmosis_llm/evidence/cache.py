@@ -24,6 +24,7 @@ from dbt_osmosis_llm.evidence.facts import (
     Absence,
     ColumnKind,
     ColumnLineage,
+    Equality,
     Join,
     Leaf,
     Passage,
@@ -213,11 +214,13 @@ def _decoded(text: bytes) -> QueryFacts:
         )
     kept["columns"] = MappingProxyType(columns)
     kept["joins"] = tuple(Join(*join) for join in kept["joins"])
-    kept["restrictions"] = tuple(
-        Restriction(text, _leaves(leaves), tuple(values))
-        for text, leaves, values in kept["restrictions"]
+    for name in ("restrictions", "inner_restrictions"):
+        kept[name] = tuple(
+            Restriction(text, _leaves(leaves), tuple(values)) for text, leaves, values in kept[name]
+        )
+    kept["equalities"] = tuple(
+        Equality(Leaf(*one), Leaf(*other), *aliases) for one, other, *aliases in kept["equalities"]
     )
-    kept["equalities"] = tuple(map(_leaves, kept["equalities"]))
     kept["steps"] = tuple(
         Step(name, tuple(Join(*source) for source in sources), *map(tuple, rest))
         for name, sources, *rest in kept["steps"]

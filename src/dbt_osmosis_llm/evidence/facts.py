@@ -64,6 +64,16 @@ class Passage:
     """By what it is one row of several for each partner, empty where it is not."""
 
 
+class Equality(NamedTuple):
+    """Two columns that are joined with each other."""
+
+    one: Leaf
+    other: Leaf
+    one_alias: str = ""
+    """Of the relation that it comes through, empty where it has none."""
+    other_alias: str = ""
+
+
 class Absence(NamedTuple):
     """What a column is in rows without a partner in a joined relation."""
 
@@ -147,8 +157,9 @@ class QueryFacts:
     """Those of `filters` that are about one column."""
     steps: tuple[Step, ...] = ()
     """Inner ones first."""
-    equalities: tuple[tuple[Leaf, Leaf], ...] = ()
-    """Columns that are joined with each other."""
+    equalities: tuple[Equality, ...] = ()
+    inner_restrictions: tuple[Restriction, ...] = ()
+    """Filters on one column that not each of its rows has passed: of a branch, of a CTE joined."""
     joins: tuple[Join, ...] = ()
     group_by: tuple[str, ...] = ()
     distinct: bool = False

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from dbt_osmosis_llm.evidence.cutting import fit
 from dbt_osmosis_llm.evidence.facts import CUT_MARK, ColumnLineage
-from dbt_osmosis_llm.evidence.fitting import changes_type, difference
+from dbt_osmosis_llm.evidence.fitting import adds_a_word, changes_type, difference
 from dbt_osmosis_llm.evidence.names import folded, plain_name
 from dbt_osmosis_llm.evidence.node import ColumnUse, NodeEvidence
 from dbt_osmosis_llm.evidence.sql_text import as_people_write
@@ -28,7 +28,8 @@ _MAX_EXPRESSION_CHARS = 160
 _MAX_TEXTS = 3
 _OF_VALUES = ("one of ", "found in ")
 """How tests begin that say something of the values, wherever the column stands."""
-_JOINED = "joined with "
+JOINED = "joined with "
+"""How a use begins that is a join."""
 _LITERAL = re.compile(r"'[^']+'")
 
 
@@ -101,7 +102,7 @@ class Families:
         described = [member for member in members if member.description][:_MAX_TEXTS]
         others = [member for member in members if not member.description]
         telling = sorted(made.values(), key=_how_telling) if with_expressions else []
-        joins = [use for use in telling if use.expression.startswith(_JOINED)]
+        joins = [use for use in telling if use.expression.startswith(JOINED)]
         telling = [use for use in telling if use not in joins[1:]]
         return (*described, *others, *telling[:_MAX_EXPRESSIONS])
 
@@ -131,21 +132,25 @@ def _all_edges(node: NodeEvidence) -> Iterator[tuple[tuple[str, str], _Edge]]:
         for table, column in node.origins(lineage):
             if table is not None:
                 yield (table.unique_id, folded(column)), edge
-    for restriction in node.facts.restrictions:
+    for restriction in (*node.facts.restrictions, *node.facts.inner_restrictions):
         for leaf in restriction.leaves:
             if (table := node.upstream_table(leaf.relation)) is not None:
                 where = fit(f"where {restriction.text}", _MAX_EXPRESSION_CHARS, CUT_MARK)
                 yield (table.unique_id, folded(leaf.column)), _Edge("", where)
-    for one, other in node.facts.equalities:
-        for leaf, partner in ((one, other), (other, one)):
+    for equality in node.facts.equalities:
+        one, other, one_alias, other_alias = equality
+        for leaf, partner, alias in ((one, other, other_alias), (other, one, one_alias)):
             table = node.upstream_table(leaf.relation)
             if table is not None and leaf != partner:
-                words = f"{_JOINED}{node.table_name(partner.relation)}.{partner.column}"
+                words = f"{JOINED}{node.table_name(partner.relation)}.{partner.column}"
+                words += f" as {alias}" if alias and adds_a_word(alias, partner.relation) else ""
                 yield (table.unique_id, folded(leaf.column)), _Edge("", words)
 
 
 def _made_of_it(node: NodeEvidence, name: str, lineage: ColumnLineage) -> str:
     """Return what a column is that is not just its origin, empty where it is."""
+    if len(lineage.leaves) > 1 and lineage.is_plain:
+        return "one of several in a union"
     if lineage.is_plain and not changes_type(lineage):
         words = difference(node, name, lineage)
         return words and f"the same, {words}"
@@ -157,5 +162,5 @@ def _made_of_it(node: NodeEvidence, name: str, lineage: ColumnLineage) -> str:
 
 def _how_telling(use: ColumnUse) -> tuple[int, int, str, str]:
     has_literal = bool(_LITERAL.search(use.expression))
-    is_new = not use.expression.startswith((_JOINED, "the same, "))
+    is_new = not use.expression.startswith((JOINED, "the same, "))
     return (0 if has_literal else 1 if is_new else 2, len(use.expression), use.table, use.column)

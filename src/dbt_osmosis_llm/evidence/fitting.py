@@ -172,7 +172,7 @@ def misfit_words(
         _of_rows(node, lineage, origin, text),
         _of_type(lineage.casts, text),
         _of_names(node, name, lineage, origin, text),
-        _of_table(node, name, lineage, text),
+        _of_table(node, name, lineage, origin, text),
     )
     return next(reasons, "")
 
@@ -194,7 +194,7 @@ def role_of(node: NodeEvidence, passage: Passage) -> str:
     if passage.picks:
         return f"of one row of {table} for each, by {passage.picks}{_on(passage)}"
     is_one_of_two = passage.is_repeated and not _is_by_its_name(node, passage)
-    if is_one_of_two or (passage.has_alias and _adds_a_word(name, passage.relation)):
+    if is_one_of_two or (passage.has_alias and adds_a_word(name, passage.relation)):
         return f"of {table} joined as {name}{_on(passage)}"
     return ""
 
@@ -220,7 +220,7 @@ def _is_by_its_name(node: NodeEvidence, passage: Passage) -> bool:
     return is_real and not passage.has_alias and table[-len(name) :] == name
 
 
-def _adds_a_word(alias: str, relation: str) -> bool:
+def adds_a_word(alias: str, relation: str) -> bool:
     """Tell whether an alias says more than that it is this relation."""
     known = words_of(relation.rpartition(".")[2])
     return any(
@@ -384,11 +384,23 @@ def _of_names(
         yield f"it says {found[0]!r}"
 
 
-def _of_table(node: NodeEvidence, name: str, lineage: ColumnLineage, text: str) -> Iterator[str]:
+def _row_of(node: NodeEvidence, name: str, origin: UpstreamTable, text: str) -> str:
+    """Return what a text calls a row of its own table, where that is no word of this one."""
+    row = words_of(origin.name)[-1:]
+    known = {*words_of(node.name), *words_of(name)}
+    if not row or row[0] in known or row[0] in _LAYERS:
+        return ""
+    return row[0] if re.search(rf"\b(?:the|this|each|an?) {row[0]}\b", text, re.IGNORECASE) else ""
+
+
+def _of_table(
+    node: NodeEvidence, name: str, lineage: ColumnLineage, origin: UpstreamTable, text: str
+) -> Iterator[str]:
     """Yield what a text says of its own table that another one is not."""
     facts = node.facts
     joined = any(passage.kind for passage in lineage.passages)
-    changes_rows = facts.joins or facts.set_operations or facts.group_by or facts.distinct
+    groups = facts.group_by or facts.row_number_partition or facts.distinct
+    changes_rows = facts.joins or facts.set_operations or groups
     if found := _OWN_KEY.search(text):
         is_key = any(len(key) == 1 and same_name(key[0], name) for key in node.keys)
         if joined or (changes_rows and not (is_key and _UNIQUE.search(found[0]))):
@@ -396,8 +408,10 @@ def _of_table(node: NodeEvidence, name: str, lineage: ColumnLineage, text: str) 
     if (joined or changes_rows) and (found := _OWN_TABLE.search(text)):
         yield f"it says {found[0]!r}, and these are other rows"
     # What is joined to a table leaves its rows what they are.
-    if (joined or facts.group_by) and (found := _OWN_ROW.search(text)):
+    if (joined or groups) and (found := _OWN_ROW.search(text)):
         yield f"it says {found[0]!r}, and these are other rows"
+    if (facts.group_by or facts.set_operations) and (row := _row_of(node, name, origin, text)):
+        yield f"it speaks of one {row}, and these are other rows"
     # Through no join, not even one that keeps the rows of the other side, nothing becomes empty.
     if facts.has_outer_join and lineage.passages and (found := _NEVER_NULL.search(text)):
         yield f"it says {found[0]!r}, and an outer join may leave it empty"

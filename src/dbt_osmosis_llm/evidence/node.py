@@ -232,6 +232,10 @@ class NodeEvidence:
                     replace(one, text=mask_personal_data(one.text))
                     for one in self.facts.restrictions
                 ),
+                inner_restrictions=tuple(
+                    replace(one, text=mask_personal_data(one.text))
+                    for one in self.facts.inner_restrictions
+                ),
                 steps=tuple(map(_masked_step, self.facts.steps)),
                 joins=tuple(map(_masked_join, self.facts.joins)),
                 group_by=tuple(map(mask_personal_data, self.facts.group_by)),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from dbt_osmosis_llm.evidence.build_values import MARKER
 from dbt_osmosis_llm.evidence.cutting import cut, one_line
 from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage, Join, QueryFacts, Step
+from dbt_osmosis_llm.evidence.families import JOINED
 from dbt_osmosis_llm.evidence.fitting import difference, joined_name, misfit_words
 from dbt_osmosis_llm.evidence.names import folded, same_name
 from dbt_osmosis_llm.evidence.node import (
@@ -199,7 +200,8 @@ def _uses(column: ColumnEvidence) -> Iterator[str]:
             if test not in said:
                 said.add(test)
                 yield f"tested in {use.table}: {test}"
-        if use.expression:
+        joined = use.expression.partition(JOINED)[2]
+        if use.expression and not (joined and f"found in {joined}" in said):
             place = f"{use.table}.{use.column}" if use.column else use.table
             yield f"used in {place}: {use.expression}"
 
@@ -248,9 +250,9 @@ def _context_lines(node: NodeEvidence, asked: Sequence[str]) -> Iterator[Line]:
         yield Line(f"tested: {test}")
     yield from map(Line, _facts(node))
     if MARKER in (node.sql or ""):
-        yield Line(f"'{MARKER}' stands for a value of this build: never say which")
+        yield Line(f"'{MARKER}' stands for a value of this build")
     if node.build_values:
-        yield Line(f"values of this build alone, never to be said: {_some(node.build_values)}")
+        yield Line(f"values of this build alone: {_some(node.build_values)}")
     if node.header:
         yield Line(f"header of the file: {', '.join(node.header)}")
     if node.neighbours:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, model_validator
 
 from dbt_osmosis_llm.evidence.budget import fitted
+from dbt_osmosis_llm.evidence.build_values import MARKER
 from dbt_osmosis_llm.evidence.names import folded, plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.wording import Wording, worded
@@ -29,6 +30,7 @@ _MAX_COLUMNS = 25
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """Names of properties that every provider's JSON schema takes."""
 
+_OF_THE_BUILD = "Say no value that is one of this build alone: in another one it is another."
 _KEEP = "Keep a text so far word for word where it is still right."
 TEXT_OR_NULL = {"type": ["string", "null"]}
 
@@ -183,6 +185,8 @@ def build_request(
 
     def request_with(wording: Wording) -> DocumentationRequest:
         answer_format = _answer_format(kind, missing, keys)
+        if node.build_values or MARKER in (node.sql or ""):
+            answer_format += f"\n\n{_OF_THE_BUILD}"
         if any(old_texts):
             answer_format += f"\n\n{_KEEP}"
         return DocumentationRequest(

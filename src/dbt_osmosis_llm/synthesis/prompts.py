@@ -46,8 +46,10 @@ purpose ("used for", "useful to", "allows").
 _COLUMN = """\
 - Say what one value means, in one sentence of at most 20 words. A second one only for a formula, \
 unit, list of values, or when it is empty or 0, where the evidence says so.
-- "here" tells what differs from the column it comes from: write what it is in this table.
-- "also in" names places that get the text word for word: let it fit them all, and name none of them."""
+- "here" and "not in the same words" tell why the text it comes from does not fit: write what it is \
+in this table.
+- "also in" names places that get the text word for word: let it fit them all, and name neither them \
+nor any column."""
 
 _TABLE = """\
 what one row is and which rows it holds, in one sentence; how it is made in a second one, if that \

@@ -264,6 +264,7 @@ def _facts(statement: exp.Expr, dialect: Dialect, schema: Schema) -> QueryFacts:
         restrictions=tuple(standing.restrictions()),
         steps=tuple(standing.steps()),
         equalities=tuple(dict.fromkeys(standing.equalities())),
+        inner_restrictions=tuple(dict.fromkeys(standing.inner_restrictions())),
         joins=tuple(joins(parts, writer)),
         group_by=group_by(rows, writer),
         distinct=distinct(rows.part),

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from dbt_osmosis_llm.evidence.cutting import fit
-from dbt_osmosis_llm.evidence.facts import CUT_MARK, Absence, Join, Leaf, Passage, Restriction, Step
+from dbt_osmosis_llm.evidence.facts import (
+    CUT_MARK,
+    Absence,
+    Equality,
+    Join,
+    Passage,
+    Restriction,
+    Step,
+)
 from dbt_osmosis_llm.evidence.lineage.absence import Fixing, absences, settled_above
 from dbt_osmosis_llm.evidence.lineage.grain import (
     aggregates,
@@ -113,9 +121,11 @@ class Standing:
     def restrictions(self) -> Iterator[Restriction]:
         """The filters on single columns that all rows have passed."""
         for node, text in self._texts:
-            definitions = {c.meta[TAG] for c in node.find_all(exp.Column) if TAG in c.meta}
-            if len(definitions) != 1 or not (leaves := definitions.pop().leaves):
-                continue
+            yield from self._restriction(node, text)
+
+    def _restriction(self, node: exp.Expr, text: str) -> Iterator[Restriction]:
+        definitions = {c.meta[TAG] for c in node.find_all(exp.Column) if TAG in c.meta}
+        if len(definitions) == 1 and (leaves := definitions.pop().leaves):
             values = (str(literal.this) for literal in node.find_all(exp.Literal))
             yield Restriction(text, leaves, tuple(dict.fromkeys(values)))
 
@@ -123,7 +133,15 @@ class Standing:
         """The filters that all rows have passed."""
         return unique(text for _, text in self._texts)
 
-    def equalities(self) -> Iterator[tuple[Leaf, Leaf]]:
+    def inner_restrictions(self) -> Iterator[Restriction]:
+        """The filters on single columns of tables that not all rows have passed."""
+        own = set(self._filters)
+        for part in reached(self._part):
+            for node in part.filters:
+                if node not in own and (text := self._writer.best(node)):
+                    yield from self._restriction(node, as_people_write(text))
+
+    def equalities(self) -> Iterator[Equality]:
         """The columns of tables that are joined with each other."""
         for part in reached(self._part):
             for join in part.joins:
@@ -133,7 +151,11 @@ class Standing:
                     sides = (core_of(node.this), core_of(node.expression))
                     found = [side.meta[TAG] for side in sides if TAG in side.meta]
                     if len(found) == 2 and all(d.is_plain and len(d.leaves) == 1 for d in found):
-                        yield found[0].leaves[0], found[1].leaves[0]
+                        aliases = (
+                            next((e.name for e in d.entries if e.has_alias), "") for d in found
+                        )
+                        (one,), (other,) = (definition.leaves for definition in found)
+                        yield Equality(one, other, *aliases)
 
     def steps(self) -> Iterator[Step]:
         """The queries that do more than passing rows on."""
@@ -165,7 +187,8 @@ class Standing:
                 yield Join(passage.kind, passage.relation, passage.condition or None, alias)
             return
         for child in part.children:
-            yield Join("", _label(child), None)
+            if label := _label(child):  # else it is a step without a name
+                yield Join("", label, None)
         for relation in part.relations:
             yield Join("", relation, None)
 
