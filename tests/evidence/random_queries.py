@@ -596,7 +596,8 @@ def _unpassed(facts: QueryFacts) -> Iterator[tuple[str, str]]:
     """Of filters whose columns are among the output, what no row of it should meet."""
     named: dict[str, list[str]] = {}
     for output in facts.columns.values():
-        if output.is_plain and not output.casts and output.expression:
+        sure = not any(passage.is_optional for passage in output.passages)
+        if output.is_plain and not output.casts and output.expression and sure:
             named.setdefault(output.expression, []).append(output.name)
     for text in (*facts.filters, *(one.text for one in facts.restrictions)):
         node = parse_one(text, dialect="duckdb")

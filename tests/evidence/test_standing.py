@@ -122,6 +122,15 @@ def test_what_aggregates_are_without_a_partner() -> None:
     assert values == {"id": [], "s": ["NULL"], "c": ["0"], "r": []}
 
 
+def test_constants_of_another_joined_relation_may_be_missing_too() -> None:
+    facts = facts_of(
+        "with c as (select id, false as x from tc)"
+        " select coalesce(c.x, b.flag, true) as y from ta a"
+        " left join c on a.id = c.id left join tb b on a.id = b.id"
+    )
+    assert facts.columns["y"].absences == ()
+
+
 def test_a_partner_that_is_missing_on_one_of_two_ways_says_nothing() -> None:
     facts = facts_of(
         "with j as (select a.id, b.n from ta a left join tb b on a.id = b.id)"

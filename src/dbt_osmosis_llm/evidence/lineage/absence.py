@@ -86,11 +86,14 @@ class _Evaluator:
     def definition(self, definition: Definition) -> Value | None:
         """The value of a column."""
         at: Definition | None = definition
+        may_be_null = False  # by a relation that is joined as well, with rows without a partner
         while at is not None:
             if (value := self._known(at)) is not None:
                 return value
+            may_be_null = may_be_null or (at.entry is not None and at.entry.is_optional)
             definition, at = at, at.base
-        return self.made(definition)
+        value = self.made(definition)
+        return None if may_be_null and not _is_null(value) else value
 
     def made(self, definition: Definition, where: object = None) -> Value | None:
         """The value of a column by the expression that makes it, found once for each place."""
