@@ -234,6 +234,14 @@ def test_values_that_filters_leave_out() -> None:
     assert not reason(PETS.format("name") + " where split(note, ' ')[1] = '3'", "name")
 
 
+def test_a_column_may_be_named_for_the_value_that_a_filter_picks() -> None:
+    sql = PETS.format("note as coat_color, note, born") + " where kind = 'color'"
+    assert "which its name says" in reason(sql, "coat_color", "What was noted.")
+    assert not reason(sql, "coat_color", "The color that was noted.")
+    assert not reason(sql, "note", "What was noted.")
+    assert not reason(sql, "born", "What was noted.")
+
+
 def test_what_is_made_of_a_column_that_filters_pick_values_of() -> None:
     sql = PETS.format("wild, name")
     assert "of which it is made" in reason(f"{sql} where kind = 'cat'", "wild")

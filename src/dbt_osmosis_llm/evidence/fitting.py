@@ -136,6 +136,8 @@ def _differences(node: NodeEvidence, name: str, lineage: ColumnLineage, text: st
             yield words
     if added := _added_words(node, name, lineage, text):
         yield f"its name adds {added!r}{_through(lineage.passages[:1])}"
+    if picked := _picked_by_filters(node, name, lineage, text):
+        yield picked
     if others := _others_of(node, name, lineage):
         yield f"{', '.join(f'`{other}`' for other in others)} comes from the same column"
     if lineage.fixed:
@@ -288,6 +290,21 @@ def _said(words: Collection[str], text: str) -> set[str]:
         for word in words
         if word in there or (len(word) > 3 and any(other.startswith(word) for other in there))
     }
+
+
+def _picked_by_filters(node: NodeEvidence, name: str, lineage: ColumnLineage, text: str) -> str:
+    """Return the filter that a column is named for: `value as color where field = 'color'`."""
+    leaf = lineage.leaves[0]
+    new = set(words_of(name)) - set(words_of(leaf.column))
+    new -= _said(new, text)
+    for restriction in node.facts.restrictions:
+        if _picks_values(restriction.text) and any(
+            other.relation == leaf.relation and other != leaf for other in restriction.leaves
+        ):
+            values = {word for value in restriction.values for word in words_of(value.lower())}
+            if new & values:
+                return f"only rows where {restriction.text}, which its name says"
+    return ""
 
 
 def _others_of(node: NodeEvidence, name: str, lineage: ColumnLineage) -> list[str]:
