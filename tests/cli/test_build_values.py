@@ -109,8 +109,8 @@ def test_a_prompt_says_that_values_are_set_by_the_build_and_not_which(
     # What stands in the project's own text stays what it is.
     for constant in ("card", "card_payment", "coupon_payment", "web shop", "gift wrapped", "void"):
         assert f"'{constant}'" in prompt
-    assert f"{MARK} stands for a value of this build: never say which\n" in prompt
-    assert "values of this build alone, never to be said: 15; 11 days\n" in prompt
+    assert f"{MARK} stands for a value of this build\n" in prompt
+    assert "values of this build alone: 15; 11 days\n" in prompt
     # The model without any has a prompt as before.
     (other,) = [request.text for request in server.requests if "`payments`" in request.text]
     assert "this build" not in other

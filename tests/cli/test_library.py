@@ -146,10 +146,10 @@ SOURCES = {
     ),
     "raw.loans.borrower_id": (
         "said of it as stg_loans.borrower_id: Person who borrowed the book.",
-        "used in fct_loans: joined with stg_people.person_id",
+        "tested in stg_loans: found in stg_people.person_id",
     ),
     "raw.loans.librarian_id": ("also in: stg_loans, fct_loans",),
-    "raw.loans.returned_at": ("used in fct_open_loans: where stg_loans.returned_at IS NULL",),
+    "raw.loans.returned_at": ("used in dim_books: where stg_loans.returned_at IS NULL",),
     "raw.loans.priority": (
         "also in: stg_loans, fct_loans",
         "used in fct_loans.urgency: CASE WHEN stg_loans.priority = 1 THEN 'urgent'"
@@ -225,8 +225,8 @@ ROLES = {
 ONLY_INCIDENTS = "not in the same words: only rows where kind = 'incident'"
 NOT_THE_SAME_WORDS = {
     # What the text speaks of is elsewhere.
-    "stg_people.email": "not in the same words: it names `email` itself",
-    "stg_members.email": "not in the same words: it names `email` itself",
+    "stg_people.email": "not in the same words: it says 'downstream'",
+    "stg_members.email": "not in the same words: it says 'downstream'",
     "stg_books.category": "not in the same words: it says 'downstream'",
     "fct_loans.book_updated_at": "not in the same words: it says 'the record', and these are other"
     " rows",

@@ -22,6 +22,7 @@ from dbt_osmosis_llm.evidence.facts import (
     Absence,
     ColumnKind,
     ColumnLineage,
+    Equality,
     Join,
     Leaf,
     Passage,
@@ -115,7 +116,8 @@ STRUCTURED = {
     "joins": JOINS,
     "restrictions": st.builds(Restriction, TEXTS, LEAVES, MANY),
     "steps": st.builds(Step, TEXTS, st.lists(JOINS, max_size=2).map(tuple), MANY, MANY, MANY),
-    "equalities": st.tuples(LEAF, LEAF),
+    "equalities": st.builds(Equality, LEAF, LEAF, TEXTS, TEXTS),
+    "inner_restrictions": st.builds(Restriction, TEXTS, LEAVES, MANY),
 }
 FACTS = st.builds(
     QueryFacts,

@@ -300,3 +300,18 @@ def test_nothing_is_said_where_a_mark_makes_joins_outer_ones() -> None:
     facts = facts_of("select b.n from ta a, tb b where a.id = b.id(+) and b.k(+) = 1", "oracle")
     assert facts.has_outer_join
     assert (facts.filters, facts.restrictions, facts.columns["n"].passages) == ((), (), ())
+
+
+@pytest.mark.parametrize("dialect", ["postgres", "duckdb", "snowflake", "bigquery", None])
+def test_what_is_not_null_is_no_constant_in_any_dialect(dialect: str | None) -> None:
+    sql = "select a, b from t left join u on u.id = t.id where a is not null and b not like 'x%'"
+    facts = read_query(sql, dialect, {"t": ["id", "a"], "u": ["id", "b"]})
+    assert [column.fixed for column in facts.columns.values()] == ["", ""]
+    assert not any(p.is_optional for p in facts.columns["b"].passages)
+    assert facts.columns["b"].absences == ()
+    sql = (
+        "select a, case when u.id is not null then 1 else 0 end as c "
+        "from t left join u on u.x = t.a"
+    )
+    (absence,) = read_query(sql, dialect, {"t": ["a"], "u": ["id", "x"]}).columns["c"].absences
+    assert absence.value == "0"

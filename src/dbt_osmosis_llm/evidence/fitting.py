@@ -348,11 +348,20 @@ def _of_rows(
         if columns & (restricted | kin):
             names_value = any(value and value <= said for value in values)
         else:  # A word of the language may be a value of another column.
-            names_value = picks and any(value and value in quoted for value in values)
+            names_value = picks and any(
+                value and (value in quoted or _is_one_of_several(value, text)) for value in values
+            )
         if names_value:
             yield f"only rows where {restriction.text}"
         elif picks and columns & (kin - restricted):
             yield f"only rows where {restriction.text}, of which it is made"
+
+
+def _is_one_of_several(value: Collection[str], text: str) -> bool:
+    """Tell whether a text names a value beside others: "a question or incident"."""
+    word = " ".join(map(re.escape, sorted(value)))
+    pattern = rf"\bor (?:an? |the )?{word}\b|\b{word}(?:, \w+)* or\b"
+    return len(value) == 1 and re.search(pattern, text, re.IGNORECASE) is not None
 
 
 def _picks_values(condition: str) -> bool:
@@ -418,11 +427,13 @@ def _of_table(
     joined = any(passage.kind for passage in lineage.passages)
     groups = facts.group_by or facts.row_number_partition or facts.distinct
     changes_rows = facts.joins or facts.set_operations or groups
-    if found := _OWN_KEY.search(text):
-        is_key = any(len(key) == 1 and same_name(key[0], name) for key in node.keys)
-        if joined or (changes_rows and not (is_key and _UNIQUE.search(found[0]))):
-            yield f"it says {found[0]!r}, and these are other rows"
-    if (joined or changes_rows) and (found := _OWN_TABLE.search(text)):
+    # What is said of a key is true again of one.
+    is_key = any(len(key) == 1 and same_name(key[0], name) for key in node.keys)
+    is_said = is_key and not joined and _UNIQUE.search(text)
+    others = (joined or changes_rows) and not is_said
+    if others and (found := _OWN_KEY.search(text)):
+        yield f"it says {found[0]!r}, and these are other rows"
+    if others and (found := _OWN_TABLE.search(text)):
         yield f"it says {found[0]!r}, and these are other rows"
     # What is joined to a table leaves its rows what they are.
     if (joined or groups) and (found := _OWN_ROW.search(text)):

@@ -122,7 +122,12 @@ class _Evaluator:
             return _is_null(self.node(condition.this))
         return _is_truth_value(value) and not _holds(value)
 
-    def _value(self, node: exp.Expr) -> Value | None:  # one form each
+    def _value(self, node: exp.Expr) -> Value | None:
+        # `x is not null` is a NOT around it to some dialects, and a mark on it to others.
+        value = self._positive(node)
+        return _not(value) if node.args.get("negate") else value
+
+    def _positive(self, node: exp.Expr) -> Value | None:  # one form each
         if isinstance(node, exp.Column):
             definition = node.meta.get(TAG)
             return self.definition(definition) if definition is not None else None

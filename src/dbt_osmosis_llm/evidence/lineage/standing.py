@@ -281,6 +281,8 @@ def _fixing(node: exp.Expr) -> Iterator[tuple[Definition, Value]]:
     """The column that a filter leaves one value, and that value."""
     node = core_of(node)
     pair: tuple[exp.Expr, exp.Expr]
+    if node.args.get("negate"):  # `is not null`, as some dialects have it
+        return
     if isinstance(node, exp.Column):
         pair = node, exp.Boolean(this=True)
     elif isinstance(node, exp.Not):
