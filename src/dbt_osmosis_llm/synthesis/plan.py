@@ -31,6 +31,8 @@ _SAFE_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """Names of properties that every provider's JSON schema takes."""
 
 _OF_THE_BUILD = "Say no value that is one of this build alone: in another one it is another."
+_TABLE_ITSELF = "- the table itself: `description`"
+"""Among the columns, where a model that reads no schema looks for what is wanted."""
 _KEEP = "Keep a text so far word for word where it is still right."
 TEXT_OR_NULL = {"type": ["string", "null"]}
 
@@ -189,8 +191,11 @@ def build_request(
             answer_format += f"\n\n{_OF_THE_BUILD}"
         if any(old_texts):
             answer_format += f"\n\n{_KEEP}"
+        values = wording.values()
+        if kind == "model" and missing.description:
+            values["columns"] = f"{_TABLE_ITSELF}\n{values['columns']}"
         return DocumentationRequest(
-            messages=prompts.render(kind, wording.values(), answer_format=answer_format),
+            messages=prompts.render(kind, values, answer_format=answer_format),
             schema=_schema(kind, missing, keys),
             max_output_tokens=_OUTPUT_TOKENS + _OUTPUT_TOKENS_PER_COLUMN * len(missing.columns),
             custom_id=node.unique_id,
