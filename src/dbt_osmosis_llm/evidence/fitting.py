@@ -46,7 +46,7 @@ _ELSEWHERE = re.compile(
 )
 """What depends on where a text stands; a source or its data is the same seen from anywhere."""
 _OWN_KEY = re.compile(
-    r"\bprimary key\b|\b(?:one|each|every|per) (?:row|record)\b"
+    r"\bprimary key\b|\b(?:each|every|per) (?:row|record)\b|\bone (?:row|record) (?:per|for|in)\b"
     r"|\bidentif\w+ (?:a|the) (?:row|record)\b(?!['\u2019]s)"
     r"|(?:\A|[.;,(]\s*|\b(?:is|are|be) )unique(?=\s*(?:[.;,)]|\Z|per\b|in\b|within\b|across\b))",
     re.IGNORECASE,
