@@ -8,7 +8,6 @@ from typing import NamedTuple
 import pytest
 
 from dbt_osmosis_llm.evidence.build_values import (
-    MARKER,
     MarkedSQL,
     build_value_in,
     joined,
@@ -16,6 +15,7 @@ from dbt_osmosis_llm.evidence.build_values import (
     read_source,
     without_build_values,
 )
+from dbt_osmosis_llm.evidence.facts import MARKER
 from tests.limits import cpu_limit
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dbt_osmosis_llm.evidence.cutting import cut, fit, one_line
+from dbt_osmosis_llm.evidence.cutting import cut, fit, fit_sql, one_line
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,10 @@ def test_the_mark_can_be_another_one() -> None:
 def test_one_line_has_no_other_blanks_and_is_cut_after_that() -> None:
     assert one_line(" a\n\n  b\tc ", 5) == "a b c"
     assert one_line("a\n\nb\n\nc d", 5) == "a b c …"
+
+
+def test_sql_is_cut_before_a_string_that_would_not_be_whole() -> None:
+    sql = "name = 'joe' or mail = 'joe@shop.example' or x"
+    assert fit_sql(sql, 38, " ...") == "name = 'joe' or mail = ..."
+    assert fit_sql(sql, len(sql), " ...") == sql
+    assert fit_sql("a = 'b' and cccccccccccc", 20, " ...") == "a = 'b' and cccc ..."

@@ -259,3 +259,35 @@ def test_a_number_as_text_is_the_same_code() -> None:
         PETS.format("cast(kind as varchar) as kind"), "kind", "Numeric value: 1 = cat."
     )
     assert reason(PETS.format("cast(kind as varchar) as kind"), "kind", "An integer.")
+
+
+def test_a_name_that_is_another_column_here_is_none_of_those_that_a_text_means() -> None:
+    text = "Called so in the `town` of its owner."
+    sql = "select pets.name, {} from raw.stg_pets as pets join raw.stg_people as people on true"
+    assert "`town`" not in reason(sql.format("pets.note as town"), "name", text)  # no column there
+    text = "What the `note` tells."
+    assert reason(sql.format("pets.note"), "name", text) == ""
+    assert reason(sql.format("people.town as note"), "name", text) == (
+        "it names `note`, which is another column here"
+    )
+
+
+def test_joins_that_keep_the_rows_make_no_other_rows_of_them() -> None:
+    sql = (
+        "select pets.id, v.n from raw.stg_pets as pets left join"
+        " (select pet_id, count(*) as n from raw.stg_visits group by pet_id) as v"
+        " on v.pet_id = pets.id"
+    )
+    assert reason(sql, "id", "Primary key.") == ""
+    assert reason(JOINED.format("pets.id"), "id", "Primary key.") != ""
+
+
+def test_totals_leave_the_columns_empty_that_rows_are_grouped_by() -> None:
+    sql = "select kind, count(*) as n from raw.stg_pets group by {}"
+    assert reason(sql.format("kind"), "kind", "Kind of animal, never null.") == ""
+    assert "totals" in reason(sql.format("rollup (kind)"), "kind", "Kind of animal, never null.")
+
+
+def test_names_are_words_in_any_script() -> None:
+    sql = "select name as имя_первое, name as имя_второе from raw.stg_pets"
+    assert "comes from the same column" in reason(sql, "имя_первое")

@@ -315,3 +315,16 @@ def test_what_is_not_null_is_no_constant_in_any_dialect(dialect: str | None) -> 
     )
     (absence,) = read_query(sql, dialect, {"t": ["a"], "u": ["id", "x"]}).columns["c"].absences
     assert absence.value == "0"
+
+
+def test_two_values_of_the_build_are_not_known_to_be_one() -> None:
+    marked = "'(set by the build)'"
+    facts = read_query(
+        f"select case when coalesce(u.k, {marked}) = {marked} then 1 else 0 end as a,"
+        f" case when t.k = {marked} then 1 else 0 end as b from t left join u on u.id = t.id"
+        f" where t.k = {marked}",
+        "duckdb",
+        {"t": ["id", "k"], "u": ["id", "k"]},
+    )
+    assert facts.columns["a"].absences == ()
+    assert facts.columns["b"].fixed == ""

@@ -325,3 +325,39 @@ def test_values_of_the_build_are_named_where_there_are_some() -> None:
     context = worded(built, ["id"], redact_pii=True).values()["existing_context"]
     assert "'(set by the build)' stands for a value of this build\n" in context
     assert "values of this build alone: 15; <email>\n" in context
+
+
+def test_no_fact_of_the_rows_holds_personal_data_when_asked() -> None:
+    sql = (
+        "with k as (select distinct on (case when x = 'a@b.example' then 1 end) * from t), "
+        "m as (select id, y, row_number() over (partition by id order by case when y = "
+        "'c@d.example' then 1 end) as n from u) "
+        "select k.id, m.y as last_y from k left join m on m.id = k.id and m.n = 1"
+    )
+    node = NodeEvidence(
+        "m.x.y",
+        "y",
+        "model",
+        sql=sql,
+        facts=read_query(sql, "duckdb", {"t": ["id", "x"], "u": ["id", "y"]}),
+        columns=(ColumnEvidence("last_y"),),
+        upstream=(UpstreamTable("u", "u", "", {"y": "What it is."}, "u"),),
+    )
+    shown = worded(node, ["last_y"]).values()
+    assert all(each in "".join(shown.values()) for each in ("a@b.example", "c@d.example"))
+    masked = "\n".join(worded(node, ["last_y"], redact_pii=True).values().values())
+    assert ".example" not in masked
+    assert "here: of one row of u for each" in masked
+
+
+def test_fields_of_a_struct_that_is_passed_on_are_not_left_out() -> None:
+    sql = "select id, addr from t"
+    node = NodeEvidence(
+        "m.x.y",
+        "y",
+        "model",
+        sql=sql,
+        facts=read_query(sql, "duckdb", {"t": ["id", "addr", "a"]}),
+        upstream=(UpstreamTable("t", "t", "", {"id": "", "addr": "", "addr.zip": "", "a": ""}),),
+    )
+    assert "left out of t: a\n" in worded(node, []).values()["existing_context"] + "\n"

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dbt_osmosis_llm.evidence.facts import MARKER
+
 if TYPE_CHECKING:
     from sqlglot import Token
-
-MARKER = "(set by the build)"
-"""Stands in the SQL for such a value, where a string may be any other one."""
 
 _MIN_PIECE_CHARS = 3
 """Of at least one piece of a word that is put together."""

@@ -22,3 +22,16 @@ def one_line(text: str, max_chars: int) -> str:
 def fit(text: str, max_chars: int, mark: str = _MARK) -> str:
     """Return a text of at most so many characters, those of the mark included."""
     return text if len(text) <= max_chars else text[: max_chars - len(mark)].rstrip() + mark
+
+
+def fit_sql(sql: str, max_chars: int, mark: str = _MARK) -> str:
+    """Return SQL of at most so many characters, cut before a string that would not be whole.
+
+    Half an address is none that could be told and masked.
+    """
+    text = fit(sql, max_chars, mark)
+    if text == sql:
+        return sql
+    kept = text[: -len(mark)]
+    whole = kept[: kept.rindex("'")] if kept.count("'") % 2 else kept
+    return whole.rstrip() + mark

@@ -16,6 +16,9 @@ from dbt_osmosis_llm.evidence.names import entry
 Schema = Mapping[str, Iterable[str]]
 """Names of relations, unquoted, to the names of their columns in order."""
 
+MARKER = "(set by the build)"
+"""Stands in the SQL for a value of one build, where a string may be any other one."""
+
 CUT_MARK = " ..."
 """The end of an expression that is not whole."""
 
@@ -171,6 +174,8 @@ class QueryFacts:
     """What decides which rows it gives: the joins, filters, grouping and so on of all queries."""
     has_outer_join: bool = False
     """Whether anything it reads is joined so that rows without a partner stay, with nulls."""
+    keeps_rows: bool = False
+    """Whether it gives each row of the table that it begins with at most once."""
     is_complete: bool = False
     """Whether `columns` has each column, with no star left whose table may have more of them."""
     failure: str = ""

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dbt_osmosis_llm.evidence.cutting import fit
+from dbt_osmosis_llm.evidence.build_values import without_build_values
+from dbt_osmosis_llm.evidence.cutting import fit_sql
 from dbt_osmosis_llm.evidence.facts import CUT_MARK, ColumnLineage
 from dbt_osmosis_llm.evidence.fitting import adds_a_word, changes_type, difference
 from dbt_osmosis_llm.evidence.names import folded, plain_name
@@ -135,7 +136,7 @@ def _all_edges(node: NodeEvidence) -> Iterator[tuple[tuple[str, str], _Edge]]:
     for restriction in (*node.facts.restrictions, *node.facts.inner_restrictions):
         for leaf in restriction.leaves:
             if (table := node.upstream_table(leaf.relation)) is not None:
-                where = fit(f"where {restriction.text}", _MAX_EXPRESSION_CHARS, CUT_MARK)
+                where = _shown(node, f"where {restriction.text}")
                 yield (table.unique_id, folded(leaf.column)), _Edge("", where)
     for equality in node.facts.equalities:
         one, other, one_alias, other_alias = equality
@@ -154,10 +155,12 @@ def _made_of_it(node: NodeEvidence, name: str, lineage: ColumnLineage) -> str:
     if lineage.is_plain and not changes_type(lineage):
         words = difference(node, name, lineage)
         return words and f"the same, {words}"
-    return (
-        fit(as_people_write(lineage.expression or ""), _MAX_EXPRESSION_CHARS, CUT_MARK)
-        or "something"
-    )
+    return _shown(node, lineage.expression or "something")
+
+
+def _shown(node: NodeEvidence, sql: str) -> str:
+    sql = without_build_values(as_people_write(sql), node.build_values)
+    return fit_sql(sql, _MAX_EXPRESSION_CHARS, CUT_MARK)
 
 
 def _how_telling(use: ColumnUse) -> tuple[int, int, str, str]:

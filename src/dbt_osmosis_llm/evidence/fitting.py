@@ -17,7 +17,9 @@ from dbt_osmosis_llm.evidence.node import NodeEvidence, UpstreamTable
 _MAX_SHORT_TYPE = 15
 """Characters of a type that cuts values off which a text speaks of."""
 
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+_MAX_SEARCHED = 600
 
 
 def _set(words: str) -> frozenset[str]:
@@ -54,6 +56,7 @@ _OWN_KEY = re.compile(
 """What makes one row of each value; the unique id *of* something is that in any table."""
 _OWN_TABLE = re.compile(r"\bthis (?:table|model|view|seed)\b", re.IGNORECASE)
 _OWN_ROW = re.compile(r"\b(?:this|the) (?:row|record)\b(?!['\u2019]s)", re.IGNORECASE)
+_TOTALS = re.compile(r"\b(?:rollup|cube|grouping sets)\b", re.IGNORECASE)
 _UNIQUE = re.compile(r"\bprimary key\b|\bunique\b|\bidentif", re.IGNORECASE)
 _NEVER_NULL = re.compile(
     r"\b(?:never|cannot|can't) (?:be |been |is )?(?:null|empty|missing)\b"
@@ -197,7 +200,8 @@ def role_of(node: NodeEvidence, passage: Passage) -> str:
         return f"of one row of {table} for each, by {passage.picks}{_on(passage)}"
     is_one_of_two = passage.is_repeated and not _is_by_its_name(node, passage)
     if is_one_of_two or (passage.has_alias and adds_a_word(name, passage.relation)):
-        return f"of {table} joined as {name}{_on(passage)}"
+        alias = "" if folded(name) == folded(table) else f" as {name}"
+        return f"of {table} joined{alias}{_on(passage)}"
     return ""
 
 
@@ -242,7 +246,8 @@ def _abbreviates(word: str, known: Collection[str]) -> bool:
 
 def words_of(name: str) -> list[str]:
     """Return the words of a name, in lower case and in the singular."""
-    return [_singular(word.lower()) for word in _WORD.findall(name)]
+    apart = _HUMP.sub("_", name)
+    return [_singular(word.lower()) for word in _WORD.findall(apart)]
 
 
 def _singular(word: str) -> str:
@@ -316,7 +321,7 @@ def _others_of(node: NodeEvidence, name: str, lineage: ColumnLineage) -> list[st
     if same_name(name, leaf.column):
         return []
     known = {*words_of(leaf.column), *words_of(leaf.relation.rpartition(".")[2])}
-    if set(words_of(name)) <= known:
+    if words_of(name) and set(words_of(name)) <= known:
         return []
     return [
         other
@@ -361,6 +366,7 @@ def _is_one_of_several(value: Collection[str], text: str) -> bool:
     """Tell whether a text names a value beside others: "a question or incident"."""
     word = " ".join(map(re.escape, sorted(value)))
     pattern = rf"\bor (?:an? |the )?{word}\b|\b{word}(?:, \w+)* or\b"
+    text = text[:_MAX_SEARCHED]  # the pattern may take the square of its length
     return len(value) == 1 and re.search(pattern, text, re.IGNORECASE) is not None
 
 
@@ -406,6 +412,8 @@ def _of_names(
             yield f"it names `{quoted}` itself"
         elif mentioned in there and mentioned not in here and mentioned not in tables:
             yield f"it names `{mentioned}`, which is no column here"
+        elif mentioned in there and mentioned in here and _is_another(node, mentioned, origin):
+            yield f"it names `{mentioned}`, which is another column here"
     if found := _ELSEWHERE.search(text):
         yield f"it says {found[0]!r}"
 
@@ -419,6 +427,14 @@ def _row_of(node: NodeEvidence, name: str, origin: UpstreamTable, text: str) -> 
     return row[0] if re.search(rf"\b(?:the|this|each|an?) {row[0]}\b", text, re.IGNORECASE) else ""
 
 
+def _is_another(node: NodeEvidence, column: str, origin: UpstreamTable) -> bool:
+    """Tell whether a column has a name of the origin's and is certainly made of something else."""
+    lineage = node.facts.known_column(column)
+    return lineage is not None and not any(
+        table is origin and same_name(name, column) for table, name in node.origins(lineage)
+    )
+
+
 def _of_table(
     node: NodeEvidence, name: str, lineage: ColumnLineage, origin: UpstreamTable, text: str
 ) -> Iterator[str]:
@@ -426,7 +442,8 @@ def _of_table(
     facts = node.facts
     joined = any(passage.kind for passage in lineage.passages)
     groups = facts.group_by or facts.row_number_partition or facts.distinct
-    changes_rows = facts.joins or facts.set_operations or groups
+    multiplies = bool(facts.joins) and not facts.keeps_rows
+    changes_rows = multiplies or facts.set_operations or groups
     # What is said of a key is true again of one.
     is_key = any(len(key) == 1 and same_name(key[0], name) for key in node.keys)
     is_said = is_key and not joined and _UNIQUE.search(text)
@@ -443,3 +460,6 @@ def _of_table(
     # Through no join, not even one that keeps the rows of the other side, nothing becomes empty.
     if facts.has_outer_join and lineage.passages and (found := _NEVER_NULL.search(text)):
         yield f"it says {found[0]!r}, and an outer join may leave it empty"
+    makes_totals = any(map(_TOTALS.search, facts.group_by))
+    if makes_totals and (found := _NEVER_NULL.search(text)):
+        yield f"it says {found[0]!r}, and rows with totals leave it empty"

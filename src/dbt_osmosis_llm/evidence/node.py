@@ -59,7 +59,11 @@ def is_same_relation(one: str, other: str) -> bool:
 
 
 def _masked_passage(passage: Passage) -> Passage:
-    return replace(passage, condition=mask_personal_data(passage.condition))
+    return replace(
+        passage,
+        condition=mask_personal_data(passage.condition),
+        picks=mask_personal_data(passage.picks),
+    )
 
 
 def _masked_join(join: Join) -> Join:
@@ -72,6 +76,7 @@ def _masked_step(step: Step) -> Step:
         sources=tuple(map(_masked_join, step.sources)),
         filters=tuple(map(mask_personal_data, step.filters)),
         group_by=tuple(map(mask_personal_data, step.group_by)),
+        others=tuple(map(mask_personal_data, step.others)),
     )
 
 
@@ -239,6 +244,9 @@ class NodeEvidence:
                 steps=tuple(map(_masked_step, self.facts.steps)),
                 joins=tuple(map(_masked_join, self.facts.joins)),
                 group_by=tuple(map(mask_personal_data, self.facts.group_by)),
+                row_number_partition=tuple(
+                    map(mask_personal_data, self.facts.row_number_partition)
+                ),
                 groupings=tuple(map(mask_personal_data, self.facts.groupings)),
             ),
             columns=tuple(

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
-from dbt_osmosis_llm.evidence.build_values import MARKER
 from dbt_osmosis_llm.evidence.cutting import cut, one_line
-from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage, Join, QueryFacts, Step
+from dbt_osmosis_llm.evidence.facts import MARKER, ColumnKind, ColumnLineage, Join, QueryFacts, Step
 from dbt_osmosis_llm.evidence.families import JOINED
 from dbt_osmosis_llm.evidence.fitting import difference, joined_name, misfit_words
 from dbt_osmosis_llm.evidence.names import folded, same_name
@@ -304,7 +303,7 @@ def _step(node: NodeEvidence, step: Step) -> str:
         parts.append(f"where {' and '.join(map(_in_parentheses, step.filters))}")
     if step.group_by:
         parts.append(f"one row per {', '.join(step.group_by)}")
-    return "; ".join([*parts, *step.others])
+    return "; ".join(filter(None, [*parts, *step.others]))
 
 
 def _source(node: NodeEvidence, source: Join) -> str:
@@ -328,7 +327,9 @@ def _left_out(node: NodeEvidence) -> list[str]:
     read = {folded(leaf.column) for c in facts.columns.values() for leaf in c.leaves}
     if table is None or len(node.upstream) != 1:
         return []
-    return [name for name in table.columns if folded(name) not in read][:_MAX_CONDITIONS]
+    left_out = [n for n in table.columns if not {folded(n), folded(n).partition(".")[0]} & read]
+    more = len(left_out) - _MAX_CONDITIONS
+    return [*left_out[:_MAX_CONDITIONS], *([f"{more} more"] if more > 0 else ())]
 
 
 def _some(conditions: Sequence[str]) -> str:

@@ -87,11 +87,6 @@ class Gatherer:
         tests = self._tests_of.get(node_id, [])
         constraints = [_as_dict(one) for one in getattr(node, "constraints", None) or ()]
         values = self._values(node)
-        of_columns = (
-            {**constraint, "columns": [name]}
-            for name, column in node.columns.items()
-            for constraint in _constraints(column)
-        )
         return NodeEvidence(
             unique_id=node_id,
             name=display_name(node),
@@ -106,7 +101,7 @@ class Gatherer:
             columns=tuple(self._columns(node, tests, values)),
             upstream=tuple(self._upstream_table(table, facts) for table in tables),
             tests=promises_of_table(node.columns, tests, constraints),
-            keys=keys_of(tests, [*of_columns, *constraints]),
+            keys=self._keys(node, tests, constraints),
             has_contract=bool(getattr(getattr(node.config, "contract", None), "enforced", False)),
             neighbours=self._neighbours(node),
             header=tuple(values),
@@ -142,7 +137,19 @@ class Gatherer:
             ),
             upstream=tuple(map(self._upstream_table, self._nodes.tables_read(node).values())),
             tests=promises_of_table(node.columns, tests, constraints),
+            keys=self._keys(node, tests, constraints),
         )
+
+    def _keys(
+        self, node: Any, tests: Sequence[DataTest], constraints: Sequence[Mapping[str, Any]]
+    ) -> tuple[tuple[str, ...], ...]:
+        """Return the columns that tests or constraints say are unique."""
+        of_columns = (
+            {**constraint, "columns": [name]}
+            for name, column in node.columns.items()
+            for constraint in _constraints(column)
+        )
+        return keys_of(tests, [*of_columns, *constraints])
 
     def warehouse_columns(self, node: Any) -> set[str]:
         """Return the plain names of the warehouse's columns, none where it is not read."""
@@ -228,6 +235,7 @@ class Gatherer:
             display_name(node),
             str(node.resource_type.value),
             facts=self._facts(node_id),
+            build_values=self._queries.build_values(node),
             upstream=tuple(
                 UpstreamTable(display_name(t), relation_of(t), unique_id=t.unique_id)
                 for t in tables

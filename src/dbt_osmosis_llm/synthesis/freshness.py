@@ -15,7 +15,7 @@ from dbt_osmosis_llm.evidence.fingerprint import (
 )
 from dbt_osmosis_llm.evidence.names import folded, plain_name, same_name, unquoted
 from dbt_osmosis_llm.evidence.node import NodeEvidence
-from dbt_osmosis_llm.synthesis.copying import copies
+from dbt_osmosis_llm.synthesis.copying import copies, misfits
 from dbt_osmosis_llm.synthesis.lock import LockEntry, LockFile
 
 
@@ -180,6 +180,8 @@ class Freshness:
         others = [t for t in node.upstream if text_hash(t.text_of(column)) == text_hash(text)]
         if not others or not said or said & {text_hash(text), text_hash("")}:
             return None
+        if misfits(node, [unquoted(column)]):
+            return None  # a text of its own is what it should have
         roots = {self._root(t.unique_id, name) for t, name in origins if t}
         for other in others:
             if self._root(other.unique_id, column) not in roots:

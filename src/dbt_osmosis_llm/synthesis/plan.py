@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, model_validator
 
 from dbt_osmosis_llm.evidence.budget import fitted
-from dbt_osmosis_llm.evidence.build_values import MARKER
+from dbt_osmosis_llm.evidence.facts import MARKER
 from dbt_osmosis_llm.evidence.names import folded, plain_name
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.evidence.wording import Wording, worded

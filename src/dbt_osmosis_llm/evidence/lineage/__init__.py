@@ -32,6 +32,7 @@ from dbt_osmosis_llm.evidence.lineage.grain import (
     group_by,
     group_keys,
     joins,
+    keeps_rows,
     reached,
     row_number_partition,
     rows_text,
@@ -273,6 +274,7 @@ def _facts(statement: exp.Expr, dialect: Dialect, schema: Schema) -> QueryFacts:
         groupings=unique(", ".join(group_keys(part, writer)) for part in parts),
         rows=deciding((rows.part,) if rows.part else ()),
         has_outer_join=any(part.has_outer_join for part in all_parts),
+        keeps_rows=keeps_rows(rows.part),
         is_complete=bool(columns) and rows.ordered and not rows.rests,
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
+from dbt_osmosis_llm.evidence.facts import MARKER
 from dbt_osmosis_llm.evidence.lineage.relation import TAG, Definition, Part, Shape
 from dbt_osmosis_llm.evidence.lineage.syntax import conjuncts, core_of
 
@@ -235,6 +236,8 @@ def _is_same(one: Value | None, other: Value | None) -> bool | None:
     if not one.is_string:
         return _number(one) == _number(other)
     texts = str(one.this), str(other.this)
+    if any(MARKER in text for text in texts):  # of which nobody knows what it is
+        return None
     alike = texts[0].casefold().strip() == texts[1].casefold().strip()
     return True if texts[0] == texts[1] else None if alike else False
 

@@ -128,6 +128,22 @@ def _chain_with_entries(part: Part | None) -> Iterator[tuple[Part, tuple[Entry, 
             return
 
 
+def keeps_rows(part: Part | None) -> bool:
+    """Whether a query gives each row of the table that it begins with at most once."""
+    parts = list(_chain(part))
+    if not parts or any(group_of(query) or aggregates(query) for query in parts):
+        return False
+    last = parts[-1]
+    if last.entries:
+        return _keeps_rows(last) and last.entries[0].rows.table is not None
+    return is_wrapper(last) and bool(last.relations)
+
+
+def group_of(part: Part) -> object:
+    """The GROUP BY of a query, None where it has none."""
+    return part.select.args.get("group") if part.select is not None else None
+
+
 def aggregates(part: Part) -> bool:
     """Whether a query itself makes one row of several by its SELECT list.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel
 
-from dbt_osmosis_llm.evidence.cutting import fit
+from dbt_osmosis_llm.evidence.cutting import fit, fit_sql
 from dbt_osmosis_llm.evidence.facts import CUT_MARK
 from dbt_osmosis_llm.evidence.lineage.relation import TAG, Definition, Shape
 from dbt_osmosis_llm.evidence.lineage.syntax import core_of
@@ -126,7 +126,9 @@ class Writer:
         ]
         filters = [self.local(node) for part in parts[:1] for node in part.filters]
         where = [f"where {' AND '.join(filters)}"] if filters else []
-        return fit(" ".join([*(part.name for part in parts[:1]), *where]), _MAX_NOTE_LENGTH, " ...")
+        return fit_sql(
+            " ".join([*(part.name for part in parts[:1]), *where]), _MAX_NOTE_LENGTH, " ..."
+        )
 
     def cut(self, definition: Definition) -> str | None:
         """The resolved text if it is short enough, else as written; None if it is too deep."""

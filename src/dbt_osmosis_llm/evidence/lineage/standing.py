@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from dbt_osmosis_llm.evidence.cutting import fit
+from dbt_osmosis_llm.evidence.cutting import fit_sql
 from dbt_osmosis_llm.evidence.facts import (
     CUT_MARK,
     Absence,
@@ -218,7 +218,7 @@ class Standing:
         return text.partition("ORDER BY ")[2] or "any"
 
     def _short(self, node: exp.Expr) -> str:
-        return fit(as_people_write(self._writer.local(node)), _MAX_CONDITION_LENGTH, CUT_MARK)
+        return fit_sql(as_people_write(self._writer.local(node)), _MAX_CONDITION_LENGTH, CUT_MARK)
 
 
 def _branches(definition: Definition) -> Iterator[Definition]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cached_property
 
-from dbt_osmosis_llm.evidence.build_values import MARKER, build_value_in
-from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage
+from dbt_osmosis_llm.evidence.build_values import build_value_in
+from dbt_osmosis_llm.evidence.facts import MARKER, ColumnKind, ColumnLineage
 from dbt_osmosis_llm.evidence.names import folded, unquoted
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
 from dbt_osmosis_llm.synthesis.checks import phrases
