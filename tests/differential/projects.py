@@ -65,7 +65,9 @@ class Tokens:
 
     def also(self, old: tuple[str, str], new: tuple[str, str]) -> None:
         """Say that the words of one table and column are right at another one, too."""
-        self._also += [(w, new) for w, (table, column) in self.places() if (table, column) == old]
+        # Asked for under the name that the YAML had, which options may spell in another case.
+        old = old[0], old[1].lower()
+        self._also += [(w, new) for w, (t, name) in self.places() if (t, name.lower()) == old]
 
     def also_word(self, word: str, place: tuple[str, str]) -> None:
         self._also.append((word, place))
