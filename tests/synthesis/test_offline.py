@@ -17,6 +17,7 @@ from dbt_osmosis_llm.evidence.node import (
 from dbt_osmosis_llm.llm.configuration import LLMConfig
 from dbt_osmosis_llm.llm.usage import LLMUsageStats
 from dbt_osmosis_llm.stack import build_client
+from dbt_osmosis_llm.synthesis.offline import column_sentence
 from dbt_osmosis_llm.synthesis.plan import Missing, build_request
 from dbt_osmosis_llm.synthesis.prompts import Prompts
 
@@ -301,3 +302,17 @@ def test_a_group_of_the_build_is_not_said() -> None:
     sql = f"select sum(amount) as x from db.orders group by status = {MARK}"
     text = answer(sql, ColumnEvidence("x"))["columns"]["x"]
     assert text == "Sum of `amount` of `orders`. `amount`: Price in euros."
+
+
+def test_a_text_that_names_what_a_filter_leaves_out_says_the_filter() -> None:
+    sql = "select state from db.tills where state <> 'shut'"
+    node = NodeEvidence(
+        "model.shop.m",
+        "m",
+        "model",
+        sql=sql,
+        facts=read_query(sql, "duckdb", {"db.tills": ["state"]}),
+        columns=(ColumnEvidence("state"),),
+        upstream=(UpstreamTable("tills", "db.tills", "", {"state": "Open or shut"}, "t"),),
+    )
+    assert column_sentence(node, "state") == "Open or shut. Only rows where `state <> 'shut'`."

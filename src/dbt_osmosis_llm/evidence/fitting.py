@@ -102,6 +102,9 @@ _SAYS_OTHERWISE = {
 }
 
 
+ONLY_WHERE, OF_WHICH = "only rows where ", ", of which it is made"
+"""How what says begins that a text speaks of rows that filters leave out, and how it ends where
+another column is filtered."""
 NOTE = "(the text of {}, which is asked for first)"
 PLACEHOLDER = "A text of the length that most texts have, {}."
 """What stands for a text that is not there yet, where a run is only looked at; see `is_to_come`."""
@@ -357,9 +360,9 @@ def _of_rows(
                 value and (value in quoted or _is_one_of_several(value, text)) for value in values
             )
         if names_value:
-            yield f"only rows where {restriction.text}"
+            yield f"{ONLY_WHERE}{restriction.text}"
         elif picks and columns & (kin - restricted):
-            yield f"only rows where {restriction.text}, of which it is made"
+            yield f"{ONLY_WHERE}{restriction.text}{OF_WHICH}"
 
 
 def _is_one_of_several(value: Collection[str], text: str) -> bool:

@@ -12,7 +12,14 @@ from collections.abc import Mapping, Sequence
 
 from dbt_osmosis_llm.evidence.build_values import build_value_in
 from dbt_osmosis_llm.evidence.facts import ColumnKind, ColumnLineage, Step
-from dbt_osmosis_llm.evidence.fitting import difference, misfit_words, names_of_others, role_of
+from dbt_osmosis_llm.evidence.fitting import (
+    OF_WHICH,
+    ONLY_WHERE,
+    difference,
+    misfit_words,
+    names_of_others,
+    role_of,
+)
 from dbt_osmosis_llm.evidence.names import same_name
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, ColumnUse, NodeEvidence
 from dbt_osmosis_llm.llm.messages import LLMRequest, LLMResponse
@@ -171,8 +178,13 @@ def _passed_on(node: NodeEvidence, column: ColumnEvidence, lineage: ColumnLineag
     if lineage.fixed and not _is_built(lineage.fixed, node):
         value = "empty" if lineage.fixed.upper() == "NULL" else _code(lineage.fixed)
         return f"Always {value}."
-    if table and text and misfit_words(node, column.name, lineage, table, text):
-        text = ""
+    if table and text and (why := misfit_words(node, column.name, lineage, table, text)):
+        condition = why.removeprefix(ONLY_WHERE)
+        is_about_rows = condition != why and not why.endswith(OF_WHICH)
+        if is_about_rows and len(condition) <= _MAX_EXPRESSION and not _is_built(condition, node):
+            text = f"{_as_sentence(text)} Only rows where {_code(condition)}."
+        else:
+            text = ""
     name = _origins(node.leaves(lineage))
     if role := next((p.name for p in lineage.passages if role_of(node, p)), ""):
         text = f"{(text or name).rstrip('.')}, of {_code(role)}."
