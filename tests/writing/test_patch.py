@@ -263,9 +263,14 @@ def test_what_yaml_versions_read_in_other_ways_is_read_by_ruamel(text: str) -> N
 
 
 def seconds(action: Callable[[], object]) -> float:
-    started = time.process_time()
-    action()
-    return time.process_time() - started
+    """Return the CPU time of an action at its quickest: whatever else runs makes it only slower."""
+
+    def once() -> float:
+        started = time.process_time()
+        action()
+        return time.process_time() - started
+
+    return min(once() for _ in range(3))
 
 
 def test_a_large_file_takes_no_longer_than_dbt_osmosis_takes_to_print_it() -> None:
