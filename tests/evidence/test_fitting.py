@@ -44,9 +44,16 @@ def table(
     )
 
 
-def reason(sql: str, column: str, text: str = "Given by hand.", **more: object) -> str:
+def reason(
+    sql: str,
+    column: str,
+    text: str = "Given by hand.",
+    *,
+    name: str = "pets",
+    keys: tuple[tuple[str, ...], ...] = (),
+) -> str:
     """Return why a column does not take a text over, empty where it does."""
-    node = table(sql, text, **more)  # type: ignore[arg-type]
+    node = table(sql, text, name=name, keys=keys)
     found = misfits(node, [column]).get(column, "")
     assert found or [copy.column for copy in copies(node, [column])] == [column]
     return found

@@ -108,7 +108,7 @@ def project() -> MemoryProject:
     return made
 
 
-def telling(request: LLMRequest) -> object:
+def telling(request: LLMRequest) -> dict[str, object]:
     """Answer with texts that name the node they were asked for."""
     answer = valid_answer(request.schema or {})
     columns = answer.get("columns", {})
@@ -120,7 +120,7 @@ def telling(request: LLMRequest) -> object:
 
 def test_generated_texts_go_on_through_renames() -> None:
     made = project()
-    report = Engine(MockLLMClient(telling), Prompts()).run(made)  # type: ignore[arg-type]
+    report = Engine(MockLLMClient(telling), Prompts()).run(made)
     assert made.columns == {
         "a": {"id": "id of a.", "x": "x of a."},
         "b": {"a_id": "id of a.", "x": "x of b."},
@@ -133,23 +133,23 @@ def test_generated_texts_go_on_through_renames() -> None:
 def test_what_the_model_could_not_tell_takes_no_text_by_name() -> None:
     made = project()
     made.unknown = {"c": {"x"}, "b": {"x"}}
-    Engine(MockLLMClient(telling), Prompts()).run(made)  # type: ignore[arg-type]
+    Engine(MockLLMClient(telling), Prompts()).run(made)
     assert made.columns["b"] == {"a_id": "id of a.", "x": ""}
     assert made.columns["c"] == {"key": "id of a.", "x": "", "y": "y of c."}
 
 
 def test_without_copying_names_decide_as_dbt_osmosis_has_it() -> None:
     made = project()
-    Engine(MockLLMClient(telling), Prompts(), copies=False).run(made)  # type: ignore[arg-type]
+    Engine(MockLLMClient(telling), Prompts(), copies=False).run(made)
     assert made.columns["b"] == {"a_id": "a_id of b.", "x": "x of a."}
 
 
 def test_columns_of_a_failed_table_wait_under_any_name() -> None:
     made = project()
 
-    def failing(request: LLMRequest) -> object:
+    def failing(request: LLMRequest) -> LLMAPIError | dict[str, object]:
         return LLMAPIError("odd", status_code=400) if request.custom_id == "a" else telling(request)
 
-    report = Engine(MockLLMClient(failing), Prompts()).run(made)  # type: ignore[arg-type]
+    report = Engine(MockLLMClient(failing), Prompts()).run(made)
     assert [outcome.waiting for outcome in report.outcomes] == [(), ("a_id",), ("key",)]
     assert made.columns["c"] == {"key": "", "x": "x of b.", "y": "y of c."}

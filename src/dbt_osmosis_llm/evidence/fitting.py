@@ -11,32 +11,27 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 
 from dbt_osmosis_llm.evidence.facts import ColumnLineage, Passage
-from dbt_osmosis_llm.evidence.names import folded, plain_name, same_name
+from dbt_osmosis_llm.evidence.names import folded, pieces, plain_name, same_name, word_set
 from dbt_osmosis_llm.evidence.node import NodeEvidence, UpstreamTable
 
 _MAX_SHORT_TYPE = 15
 """Characters of a type that cuts values off which a text speaks of."""
 
-_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_WORD = re.compile(r"[^\W\d_]+|\d+")
+_WORD_OR_NUMBER = re.compile(r"\d+|\D+")
 _MAX_SEARCHED = 600
+"""Characters of a text: no more of it is sent as evidence either."""
 
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_LAYERS = _set("raw src source base stg staging int dim fct fact mart tmp")
-_NO_ROLES = _set(
+_LAYERS = word_set("raw src source base stg staging int dim fct fact mart tmp")
+_NO_ROLES = word_set(
     "agg aggregate aggregated all base cte data final grouped info joined left lookup main"
     " map mapping ranked ref right row rows src stat source sub summary tbl temp tmp total wide"
 )
 """Names of joined tables that say nothing of what their rows are to the others."""
-_PLACES_IN_ORDER = _set(
+_PLACES_IN_ORDER = word_set(
     "current earliest final first initial last latest next original prev previous prior"
     " recent second"
 )
-_SAY_ONLY_YES_OR_NO = _set("are can has is was")
+_SAY_ONLY_YES_OR_NO = word_set("are can has is was")
 _MIN_PART_CHARS = 3
 """Characters of a word that can stand for a longer one that it begins."""
 
@@ -127,7 +122,8 @@ def difference(node: NodeEvidence, name: str, lineage: ColumnLineage, text: str 
         lineage: Where that comes from.
         text: Of what it comes from, which may say already what its name adds.
     """
-    return next(_differences(node, name, lineage, text), "")
+    # A text still to come says nothing yet.
+    return next(_differences(node, name, lineage, "" if is_to_come(text) else text), "")
 
 
 def changes_type(lineage: ColumnLineage) -> bool:
@@ -163,8 +159,7 @@ def misfit(
         origin: The table that has the text.
         text: Of the column that it is.
     """
-    words = difference(node, name, lineage, "" if is_to_come(text) else text)
-    return words or misfit_words(node, name, lineage, origin, text)
+    return difference(node, name, lineage, text) or misfit_words(node, name, lineage, origin, text)
 
 
 def misfit_words(
@@ -249,18 +244,14 @@ def _abbreviates(word: str, known: Collection[str]) -> bool:
 
 def words_of(name: str) -> list[str]:
     """Return the words of a name, in lower case and in the singular."""
-    apart = _HUMP.sub("_", name)
-    return [_singular(word.lower()) for word in _WORD.findall(apart)]
+    return [_singular(w) for piece in pieces(name) for w in _WORD_OR_NUMBER.findall(piece)]
 
 
 def _singular(word: str) -> str:
     if word.endswith("ies") and len(word) > 4:
         return f"{word[:-3]}y"
-    return (
-        word[:-1]
-        if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3
-        else word
-    )
+    is_plural = word.endswith("s") and not word.endswith(("ss", "us", "is"))
+    return word[:-1] if is_plural and len(word) > 3 else word
 
 
 def _added_words(node: NodeEvidence, name: str, lineage: ColumnLineage, text: str) -> str:

@@ -7,10 +7,13 @@ lock files are written with it, and `casefold` takes "maße" and "masse" for one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 
 _QUOTES = '"`'
+_PIECE = re.compile(r"[^\W_]+")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 Value = TypeVar("Value")
 
@@ -41,3 +44,13 @@ def entry(name: str, entries: Mapping[str, Value]) -> Value | None:
         return entries[name]
     wanted = folded(name)
     return next((value for known, value in entries.items() if folded(known) == wanted), None)
+
+
+def pieces(text: str) -> list[str]:
+    """Return the words in lower case, with snake_case and camelCase taken apart."""
+    return _PIECE.findall(_CAMEL.sub(" ", text).lower())
+
+
+def word_set(words: str) -> frozenset[str]:
+    """Return the words of a list that is written as one text."""
+    return frozenset(words.split())

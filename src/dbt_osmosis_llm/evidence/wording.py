@@ -208,9 +208,9 @@ def _uses(column: ColumnEvidence) -> Iterator[str]:
 def _standing(node: NodeEvidence, name: str, lineage: ColumnLineage) -> Iterator[str]:
     """Yield how a column stands in the table: as whose, when empty, when always the same."""
     if lineage.is_plain:
-        if reason := difference(node, name, lineage):
-            yield f"here: {reason}"
         texts = [(table, table.text_of(c)) for table, c in node.origins(lineage) if table]
+        if reason := difference(node, name, lineage, texts[0][1] if texts else ""):
+            yield f"here: {reason}"
         if texts and all(text for _, text in texts):
             table, text = texts[0]
             if reason := misfit_words(node, name, lineage, table, text):

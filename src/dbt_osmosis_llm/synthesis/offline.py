@@ -188,7 +188,7 @@ def _passed_on(node: NodeEvidence, column: ColumnEvidence, lineage: ColumnLineag
     name = _origins(node.leaves(lineage))
     if role := next((p.name for p in lineage.passages if role_of(node, p)), ""):
         text = f"{(text or name).rstrip('.')}, of {_code(role)}."
-    elif not text or difference(node, column.name, lineage):
+    elif not text or difference(node, column.name, lineage, text):
         text = "" if same_name(source, column.name) and not lineage.passages else f"{name}."
     return " ".join(filter(None, (text, _absent(lineage) if text else ""))) or None
 

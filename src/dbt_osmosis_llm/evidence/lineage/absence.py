@@ -337,7 +337,7 @@ def unjoined(part: Part) -> list[Part]:
 
 
 def _has_totals(part: Part) -> bool:
-    group = part.select.args.get("group") if part.select is not None else None
+    group = part.group
     if group is None:
         return False
     by_version = any(isinstance(node, _TOTALS) for node in group.expressions)

@@ -29,9 +29,8 @@ from dbt_osmosis_llm.evidence.lineage.syntax import (
     is_volatile,
     makes_rows,
     position_of,
-    words,
 )
-from dbt_osmosis_llm.evidence.names import folded
+from dbt_osmosis_llm.evidence.names import folded, word_set
 
 if TYPE_CHECKING:
     from dbt_osmosis_llm.evidence.lineage.scope import Gathered, ReadQuery
@@ -39,16 +38,16 @@ if TYPE_CHECKING:
 _MAX_DEPTH = 300  # sqlglot's generator recurses some three frames a level
 
 # Where a name defined earlier in the same SELECT list cannot be used by its neighbours.
-_NO_LATERAL_ALIAS = words(
+_NO_LATERAL_ALIAS = word_set(
     "athena bigquery doris drill fabric hive materialize mysql oracle postgres presto"
     " risingwave sqlite starrocks trino tsql"
 )
-_DOTTED_FIELDS = words(
+_DOTTED_FIELDS = word_set(
     "athena bigquery clickhouse databricks duckdb hive presto redshift spark spark2 trino"
 )
 
 # Names that parse as columns but are not, unless the schema says so.
-_PSEUDO_CONSTANTS = words(
+_PSEUDO_CONSTANTS = word_set(
     "current_catalog current_database current_date current_role current_schema current_time"
     " current_timestamp current_user localtime localtimestamp session_user sysdate"
     " systimestamp sysdatetime"

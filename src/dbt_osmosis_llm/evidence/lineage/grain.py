@@ -131,17 +131,12 @@ def _chain_with_entries(part: Part | None) -> Iterator[tuple[Part, tuple[Entry, 
 def keeps_rows(part: Part | None) -> bool:
     """Whether a query gives each row of the table that it begins with at most once."""
     parts = list(_chain(part))
-    if not parts or any(group_of(query) or aggregates(query) for query in parts):
+    if not parts or any(query.group or aggregates(query) for query in parts):
         return False
     last = parts[-1]
     if last.entries:
         return _keeps_rows(last) and last.entries[0].rows.table is not None
     return is_wrapper(last) and bool(last.relations)
-
-
-def group_of(part: Part) -> object:
-    """The GROUP BY of a query, None where it has none."""
-    return part.select.args.get("group") if part.select is not None else None
 
 
 def aggregates(part: Part) -> bool:
@@ -204,7 +199,7 @@ def _own_keys(part: Part | None) -> list[Definition]:
     for query in _chain(part):
         if query.select is None:
             return []
-        if (group := query.select.args.get("group")) is not None:
+        if (group := query.group) is not None:
             keys = [_definition_of(node, query) for node in group.expressions]
             plain = not any(group.args.get(key) for key in ("all", "rollup", "cube"))
             is_known = plain and not group.args.get("grouping_sets") and None not in keys
@@ -219,10 +214,8 @@ def _own_keys(part: Part | None) -> list[Definition]:
 
 def _definition_of(node: exp.Expr, part: Part) -> Definition | None:
     """What an entry of a GROUP BY list is: a column, or one of the SELECT list by its place."""
-    if isinstance(node, exp.Literal) and node.is_int and part.select is not None:
-        position = int(node.this) - 1
-        if len(part.projections) == len(part.select.expressions) > position >= 0:
-            return part.projections[position]
+    if (position := part.position(node)) is not None:
+        return part.projections[position]
     definition: Definition | None = core_of(node).meta.get(TAG)
     return definition
 
@@ -308,7 +301,7 @@ def _own_names(
 
 def group_keys(part: Part, writer: Writer) -> tuple[str, ...]:
     """The GROUP BY list of one query, empty when it has none."""
-    group = part.select.args.get("group") if part.select is not None else None
+    group = part.group
     if group is None:
         return ()
     if group.args.get("all"):
@@ -324,11 +317,9 @@ def group_keys(part: Part, writer: Writer) -> tuple[str, ...]:
 
 def _group_key(node: exp.Expr, part: Part, writer: Writer) -> str | None:
     """The text of one entry of a GROUP BY list, which may be a position in the SELECT list."""
-    if part.select is not None and isinstance(node, exp.Literal) and node.is_int:
-        columns = part.select.expressions
-        position = int(node.this) - 1
-        if len(part.projections) == len(columns) and 0 <= position < len(columns):
-            return writer.text(part.projections[position]) or writer.local(columns[position])
+    if part.select is not None and (position := part.position(node)) is not None:
+        text = writer.text(part.projections[position])
+        return text or writer.local(part.select.expressions[position])
     return writer.best(node)
 
 

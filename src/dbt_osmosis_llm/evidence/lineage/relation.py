@@ -210,6 +210,19 @@ class Part:
     multiplies: bool = False
     """Whether its SELECT list may make several rows of one."""
 
+    @property
+    def group(self) -> exp.Expr | None:
+        """Its GROUP BY."""
+        return self.select.args.get("group") if self.select is not None else None
+
+    def position(self, node: exp.Expr) -> int | None:
+        """Where in its SELECT list an entry of GROUP BY points, None for one that is no number."""
+        if self.select is None or not (isinstance(node, exp.Literal) and node.is_int):
+            return None
+        position = int(node.this) - 1
+        is_there = len(self.projections) == len(self.select.expressions) > position >= 0
+        return position if is_there else None
+
 
 @dataclass(eq=False)
 class Entry:

@@ -242,7 +242,7 @@ def own_filters(part: Part | None) -> Iterator[exp.Expr]:
     stack: list[tuple[Part, bool, tuple[Entry, ...]]] = [(part, False, ())] if part else []
     while stack:
         at, is_grouped, beside = stack.pop()
-        groups = at.select is not None and (at.select.args.get("group") or aggregates(at))
+        groups = bool(at.group) or aggregates(at)
         if at in seen or at.operators or (groups and is_grouped):
             continue
         seen.add(at)
@@ -259,7 +259,7 @@ def own_filters(part: Part | None) -> Iterator[exp.Expr]:
                 for entry in visible
                 if entry.rows.part is not None and not entry.is_optional
             ]
-        stack += [(child, is_grouped or bool(groups), more) for child, more in reversed(children)]
+        stack += [(child, is_grouped or groups, more) for child, more in reversed(children)]
 
 
 def _tables(rows: Rows, part: Part) -> set[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 from sqlglot.dialects.dialect import NormalizationStrategy
 
-from dbt_osmosis_llm.evidence.names import folded
+from dbt_osmosis_llm.evidence.names import folded, word_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,16 +22,11 @@ if TYPE_CHECKING:
     from sqlglot.dialects.dialect import Dialect
 
 
-def words(text: str) -> frozenset[str]:
-    """Return the words of a text."""
-    return frozenset(text.split())
-
-
-_DATE_PARTS = words(
+_DATE_PARTS = word_set(
     "year quarter month week day hour minute second millisecond microsecond nanosecond"
     " dayofweek dayofyear isoweek isoyear epoch yy yyyy qq mm ww wk dd hh mi ss ms dow doy"
 )
-_AGGREGATE_NAMES = words(
+_AGGREGATE_NAMES = word_set(
     "any_value approx_distinct arbitrary argmax argmin avg_if bitand_agg bitmap_union bitor_agg"
     " bitxor_agg bool_and bool_or bool_xor checksum collect_list collect_set count_min_sketch"
     " countif entropy every favg fsum geometric_mean group_concat hash_agg hll"
@@ -42,11 +37,11 @@ _AGGREGATE_NAMES = words(
     " st_extent3d st_polygonize st_union_agg stats_mode sumif sumkahan try_avg try_sum uniq"
     " wm_concat"
 )
-_AGGREGATES_OF_ONE = words("st_makeline st_union")
+_AGGREGATES_OF_ONE = word_set("st_makeline st_union")
 """Aggregates with one argument; with two they join two values of one row."""
 _SKETCHES = re.compile(r"(hll_count|kll_quantiles)\.(init|merge)\w*\Z")
 """BigQuery's; what only reads one sketch (`hll_count.extract`) is no aggregate."""
-_VOLATILE_NAMES = words(
+_VOLATILE_NAMES = word_set(
     "clock_timestamp gen_random_bytes gen_random_uuid generate_ulid generate_uuid generateserialid"
     " generatesnowflakeid generateulid generateuuidv4 generateuuidv7 input_file_name"
     " monotonically_increasing_id newid newsequentialid nextval normal rand rand32 rand64"

@@ -14,7 +14,7 @@ from functools import cached_property
 
 from dbt_osmosis_llm.evidence.build_values import build_value_in
 from dbt_osmosis_llm.evidence.facts import MARKER, ColumnKind, ColumnLineage
-from dbt_osmosis_llm.evidence.names import folded, unquoted
+from dbt_osmosis_llm.evidence.names import folded, pieces, unquoted, word_set
 from dbt_osmosis_llm.evidence.node import ColumnEvidence, NodeEvidence
 from dbt_osmosis_llm.synthesis.checks import phrases
 from dbt_osmosis_llm.synthesis.checks.figures import Figures
@@ -25,14 +25,12 @@ from dbt_osmosis_llm.synthesis.checks.words import (
     bare,
     code_of,
     is_english,
-    pieces,
     prose_of,
     quotes_of,
     stems,
     without_code,
     without_links,
     word_count,
-    word_set,
 )
 
 MAX_WORDS = 40

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import cached_property
 
-from dbt_osmosis_llm.synthesis.checks.words import pieces, stem
+from dbt_osmosis_llm.evidence.names import pieces
+from dbt_osmosis_llm.synthesis.checks.words import stem
 
 _MAX_DIGITS = 25
 """Of a number that is reckoned with; longer ones are compared as they are written."""

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dbt_osmosis_llm.synthesis.checks.words import FUNCTION_WORDS, pieces, stems
+from dbt_osmosis_llm.evidence.names import pieces
+from dbt_osmosis_llm.synthesis.checks.words import FUNCTION_WORDS, stems
 
 _THING = "(?:column|field|table|model|view|dataset|attribute)"
 _SAYS = (

@@ -17,9 +17,9 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 
 from dbt_osmosis_llm.evidence.facts import EMPTY_FACTS
+from dbt_osmosis_llm.evidence.names import pieces
 from dbt_osmosis_llm.evidence.node import NodeEvidence
 from dbt_osmosis_llm.synthesis.checks import strings_of
-from dbt_osmosis_llm.synthesis.checks.words import pieces
 
 MAX_CHARS = 2_000
 _MAX_QUOTED_CHARS = 60

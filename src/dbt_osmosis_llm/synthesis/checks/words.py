@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from dbt_osmosis_llm.evidence.names import word_set
+
 TOKEN = re.compile(r"\w+")
 """A word as it stands in SQL or prose, underscores included."""
 
-_PIECE = re.compile(r"[^\W_]+")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SUFFIX = re.compile(r"(?:ations?|ions?|ings?|ed|es|s|e)\Z")
 _DOUBLED = re.compile(r"([b-df-hj-np-tv-z])\1\Z")
 _MIN_STEM_CHARS = 3
@@ -28,11 +28,6 @@ _QUOTED = re.compile(
 _LINK = re.compile(r"(?:https?|ftp|s3|gs)://[^\s`'\"<>]+")
 _GAP = "…"
 """Stands where something was quoted, so that the words around it stay apart."""
-
-
-def word_set(words: str) -> frozenset[str]:
-    """Return the words of a list that is written as one text."""
-    return frozenset(words.split())
 
 
 _SHORT_FORMS = {
@@ -83,11 +78,6 @@ _FOREIGN = word_set(
     "il lo gli di che è della dello dei delle da nel é dos na em os uma het een van voor met op "
     "niet och av som är på og til af ikke ett ang ng mga sa kung nie się jest dla ve bir için ile"
 )
-
-
-def pieces(text: str) -> list[str]:
-    """Return the words in lower case, with snake_case and camelCase taken apart."""
-    return _PIECE.findall(_CAMEL.sub(" ", text).lower())
 
 
 def stem(word: str) -> str:
